@@ -21,10 +21,9 @@ Configuration is taken from the environment, among others:
 async function up(options: { detach?: boolean; json?: boolean }): Promise<void> {
   if (options.detach) return upDetached(options);
   const { launch } = await import('../supervisor/launch.ts');
-  const { reportEvents } = await import('../supervisor/report.ts');
+  const { asCliError, reportEvents, reportFailure } = await import('../supervisor/report.ts');
   const { reportDetached } = await import('../supervisor/detach.ts');
   const { ShutdownError } = await import('../supervisor/supervisor.ts');
-  const { CliError } = await import('../output.ts');
   const json = options.json === true;
   try {
     const { supervisor, url } = await launch(reportEvents({ json }));
@@ -34,10 +33,9 @@ async function up(options: { detach?: boolean; json?: boolean }): Promise<void> 
   } catch (error) {
     // Stopped before it was ready: what was asked for has happened.
     if (error instanceof ShutdownError) return;
-    const { message, code, remedy, exitCode } =
-      error instanceof CliError ? error : new CliError((error as Error).message);
+    const { message, code, remedy, exitCode } = asCliError(error);
     reportDetached({ error: { message, code, exitCode, ...(remedy ? { remedy } : {}) } });
-    throw error;
+    reportFailure(error, { json });
   }
 }
 

@@ -45,7 +45,9 @@ function explainGaveUp(error: GaveUpError, { home, listen }: Installation): CliE
       cause: error,
     });
   }
-  const lines = error.lines.slice(-8).map((line) => `  ${line.text}`);
+  // Of a stack, what was thrown says more than where; the log has both.
+  const told = error.lines.filter((line) => !/^\s+at /.test(line.text));
+  const lines = told.slice(-8).map((line) => `  ${line.text}`);
   return new CliError([`${error.process} does not start: ${describeExit(error.exit)}`, ...lines].join('\n'), {
     code: 'start_failed',
     remedy: `all of its log: ${home}/logs/${error.process}.log; check the machine with: fn doctor`,

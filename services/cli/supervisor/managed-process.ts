@@ -122,6 +122,7 @@ export class ManagedProcess {
 
   #begin(): void {
     this.#state = 'starting';
+    this.#lastLines.length = 0;
     const child = this.#spawn();
     const life: Life = {
       child,

@@ -1,5 +1,7 @@
 /** What the supervisor in the foreground prints about its processes: lines for people, JSON lines for programs. */
-import { formatMs, printLine, printNote, style } from '../output.ts';
+
+import { StokeError } from '../../contracts/errors.ts';
+import { CliError, formatMs, printLine, printNote, style } from '../output.ts';
 import { describeExit } from './process-events.ts';
 import type { SupervisorEvent } from './supervisor.ts';
 
@@ -10,6 +12,21 @@ export function reportEvents(options: { json: boolean }): (event: SupervisorEven
     const text = describeEvent(event);
     if (text !== undefined) printNote(text);
   };
+}
+
+/** With `--json`, a failure is one more line among the events; without, it is thrown on to be printed as usual. */
+export function reportFailure(error: unknown, options: { json: boolean }): void {
+  if (!options.json) throw error;
+  const { code, message, details, remedy, exitCode } = asCliError(error);
+  printLine(JSON.stringify({ event: 'failed', error: { code, message, remedy, details } }));
+  process.exitCode = exitCode;
+}
+
+/** @returns the error itself when it is one that `fn` knows */
+export function asCliError(error: unknown): CliError {
+  if (error instanceof CliError) return error;
+  const code = error instanceof StokeError ? error.code : 'internal';
+  return new CliError(error instanceof Error ? error.message : String(error), { code, cause: error });
 }
 
 /** @returns undefined for what is not worth a line */

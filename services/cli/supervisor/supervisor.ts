@@ -81,6 +81,11 @@ export class Supervisor {
     if (!this.#shutdown.signal.aborted) this.#shutdown.abort(new ShutdownError(reason));
   }
 
+  /** Aborted when the end begins. */
+  get ending(): AbortSignal {
+    return this.#shutdown.signal;
+  }
+
   /** Makes an end that has begun quick: what still runs is killed. */
   hurry(): void {
     this.#hurry.abort();
