@@ -34,6 +34,7 @@ export class GatewayClient {
    * @throws CliError when no answer comes
    */
   async send(options: GatewayRequest): Promise<IncomingMessage> {
+    options.signal?.throwIfAborted();
     const url = new URL(this.url + options.path);
     const request = url.protocol === 'https:' ? (await import('node:https')).request : requestHttp;
     return new Promise((resolve, reject) => {

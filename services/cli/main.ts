@@ -5,6 +5,8 @@ import { cacheFolder } from './cache-folder.ts';
 
 // Not in the default /tmp: root must not run code from a folder where everyone may write.
 module.enableCompileCache(join(cacheFolder(process.env), 'compiled'));
+// The launcher sets it, so that this file too comes from the cache. It is not meant for what fn starts.
+delete process.env.NODE_COMPILE_CACHE;
 
 // `fn list | head`: the reader has what it wanted.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

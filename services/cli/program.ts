@@ -5,12 +5,16 @@
 import { Command, CommanderError } from 'commander';
 import { completionCommand } from './commands/completion.ts';
 import { deployCommand } from './commands/deploy.ts';
+import { doctorCommand } from './commands/doctor.ts';
+import { downCommand } from './commands/down.ts';
 import { initCommand } from './commands/init.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { invokeCommand } from './commands/invoke.ts';
 import { listCommand } from './commands/list.ts';
 import { logsCommand } from './commands/logs.ts';
 import { removeCommand } from './commands/remove.ts';
+import { statusCommand } from './commands/status.ts';
+import { upCommand } from './commands/up.ts';
 import { CliError, reportError } from './output.ts';
 
 const version = '0.1.0';
@@ -19,6 +23,7 @@ const version = '0.1.0';
 const groups: [heading: string, commands: () => Command[]][] = [
   ['Functions:', () => [initCommand(), deployCommand(), invokeCommand(), logsCommand()]],
   ['Deployed functions:', () => [listCommand(), inspectCommand(), removeCommand()]],
+  ['Platform:', () => [upCommand(), downCommand(), statusCommand(), doctorCommand()]],
   ['Shell:', () => [completionCommand(createProgram)]],
 ];
 

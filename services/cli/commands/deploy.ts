@@ -51,7 +51,11 @@ const endingSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 function report(deployment: Deployment, options: CommandOptions): void {
   for (const note of deployment.notes) printNote(`note: ${note}`);
-  if (options.json) return printJson(deployment);
+  if (options.json) printJson(deployment);
+  else printDeployment(deployment);
+}
+
+function printDeployment(deployment: Deployment): void {
   const sentBytes = deployment.layers.reduce((sum, layer) => sum + (layer.uploaded ? layer.sizeBytes : 0), 0);
   const name = style('bold', `${deployment.function}@${deployment.version}`);
   const verb = deployment.created ? 'deployed' : 'unchanged:';

@@ -38,7 +38,7 @@ const packageJsonSchema = z.object({
   dependencies: versionsSchema,
   optionalDependencies: versionsSchema,
   peerDependencies: versionsSchema,
-  overrides: z.unknown(),
+  overrides: z.unknown().optional(),
 });
 export type PackageJson = z.infer<typeof packageJsonSchema>;
 

@@ -120,14 +120,15 @@ function npmMissing(cause: Error): CliError {
   });
 }
 
-/** Enough for npm's error and its reason. */
-const shownLines = 30;
+/** Enough for npm's error and its reason, which come first. */
+const shownLines = 12;
 
 function npmFailed(args: string[], output: string, code: number | null): CliError {
-  const lines = output.trimEnd().split('\n');
+  const [said = ''] = output.trim().split(/\nnpm error (?:Clean install a project|Usage:)/);
+  const shown = said.split('\n').slice(0, shownLines).join('\n');
   return new CliError(`npm ${args[0]} failed${code === null ? '' : ` with exit code ${code}`}; nothing was changed`, {
     code: 'npm_failed',
-    details: { command: ['npm', ...args], output: lines.slice(-shownLines).join('\n') },
-    remedy: lines.slice(-shownLines).join('\n'),
+    details: { command: ['npm', ...args], output },
+    remedy: shown,
   });
 }
