@@ -103,6 +103,7 @@ export class Invocation implements Placeable {
     if (this.#phase !== 'waiting') return;
     this.#phase = 'started';
     this.#answer.setStarted(started);
+    this.#upload?.open();
   }
 
   onHead(head: AnswerHead, body: Buffer): void {

@@ -36,7 +36,10 @@ export function createManagementApp(deps: ManagementDeps): Hono<Env> {
 
   app.use('/api/*', sameOrigin);
 
-  app.on('HEAD', '/api/v1/layers/:digest', (c) => headLayer(deps.daemon, c.req.param('digest')));
+  // Hono routes HEAD as GET.
+  app.get('/api/v1/layers/:digest', (c, next) =>
+    c.req.method === 'HEAD' ? headLayer(deps.daemon, c.req.param('digest')) : next(),
+  );
   app.put('/api/v1/layers/:digest', (c) => putLayer(deps.daemon, c.req.param('digest'), c.env.incoming));
   app.all('/api/v1/layers/:digest', methodNotAllowed('HEAD', 'PUT'));
 
@@ -166,7 +169,12 @@ async function status(deps: ManagementDeps): Promise<PlatformStatus> {
     deps.redis.volatile(),
     deps.workers.askAll({ op: 'status' }, statusWithinMs),
   ]);
-  const workers: WorkerStatus[] = answers.map((answer) => workerStatusSchema.parse(answer));
+  const workers = answers.flatMap((answer): WorkerStatus[] => {
+    const parsed = workerStatusSchema.safeParse(answer);
+    if (parsed.success) return [parsed.data];
+    deps.log.warn({ reason: describeIssues(parsed.error) }, 'a worker told its status in another shape');
+    return [];
+  });
   return {
     gateway: {
       session: deps.session,

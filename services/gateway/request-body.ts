@@ -46,7 +46,7 @@ export interface UploadTarget {
   tooLarge(): void;
 }
 
-/** A streamed body on its way. Begins without credit. */
+/** A streamed body on its way. Begins without credit, and nothing is sent before `open`. */
 export class Upload {
   readonly #request: IncomingMessage;
   readonly #target: UploadTarget;
@@ -54,6 +54,7 @@ export class Upload {
   #creditBytes = 0;
   #totalBytes = 0;
   #rest: Buffer | undefined;
+  #open = false;
   #ended = false;
   #stopped = false;
 
@@ -67,6 +68,12 @@ export class Upload {
       this.#ended = true;
       this.#pump();
     });
+  }
+
+  /** The function has the head of the request: until then the worker knows of no such stream. */
+  open(): void {
+    this.#open = true;
+    this.#pump();
   }
 
   grant(bytes: number): void {
@@ -84,6 +91,7 @@ export class Upload {
   }
 
   #pump(): void {
+    if (!this.#open) return;
     while (!this.#stopped && this.#creditBytes > 0) {
       const chunk = this.#next();
       if (!chunk) break;

@@ -76,6 +76,9 @@ async function readError(response: IncomingMessage): Promise<StokeError> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   const text = Buffer.concat(chunks).toString('utf8');
+  // An answer to HEAD has no body to say more.
+  if (text === '' && response.statusCode === 404)
+    return new StokeError('not_found', 'the local daemon has no such thing');
   try {
     return StokeError.from(errorBodySchema.parse((JSON.parse(text) as { error: unknown }).error));
   } catch (cause) {
