@@ -118,9 +118,15 @@ export async function readTar(
   onEntry: (entry: TarEntry, body: AsyncIterable<Buffer>) => Promise<void> | void,
 ): Promise<void> {
   const extracting = extract();
+  /** What the parser failed with in the middle of a body, where `onEntry` meets it. */
+  let damage: unknown;
   let foreign: unknown;
   const blame = (error: unknown): never => {
-    foreign ??= error;
+    if (error !== damage) foreign ??= error;
+    throw error;
+  };
+  const noteDamage = (error: unknown): never => {
+    damage ??= error;
     throw error;
   };
   const pumping = pipeline(watched(source, blame), extracting as unknown as NodeJS.WritableStream);
@@ -128,7 +134,9 @@ export async function readTar(
   pumping.catch(() => undefined);
   try {
     for await (const entry of extracting) {
-      await handle(entry as unknown as RawEntry, onEntry).catch(blame);
+      const { header } = entry as unknown as RawEntry;
+      const body = watched(entry as AsyncIterable<Buffer>, noteDamage);
+      await (async () => onEntry(entryOf(header), body))().catch(blame);
       entry.resume();
     }
     await pumping;
@@ -146,24 +154,16 @@ interface RawHeader extends Omit<Header, 'type' | 'linkname' | 'pax'> {
   linkname: string | null;
   pax: Record<string, string> | null;
 }
-type RawEntry = AsyncIterable<Buffer> & { header: RawHeader };
-
-async function handle(
-  raw: RawEntry,
-  onEntry: (entry: TarEntry, body: AsyncIterable<Buffer>) => Promise<void> | void,
-): Promise<void> {
-  await onEntry(entryOf(raw.header), raw);
+interface RawEntry {
+  readonly header: RawHeader;
 }
 
-/** Tells an error of the source from one of the parser. */
-async function* watched(
-  source: AsyncIterable<Uint8Array>,
-  blame: (error: unknown) => never,
-): AsyncGenerator<Uint8Array> {
+/** Tells whose error it is: each passes through here first. */
+async function* watched<T>(source: AsyncIterable<T>, note: (error: unknown) => never): AsyncGenerator<T> {
   try {
     yield* source;
   } catch (error) {
-    blame(error);
+    note(error);
   }
 }
 

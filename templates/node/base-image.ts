@@ -68,7 +68,7 @@ export async function ensureNodeBaseImage(store: ImageStore, options: NodeBaseOp
     config: {
       Env: [
         'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        `SSL_CERT_FILE=/${certificatePath}`,
+        ...(plan.some(({ entry }) => entry.path === certificatePath) ? [`SSL_CERT_FILE=/${certificatePath}`] : []),
         `NODE_VERSION=${nodeVersion}`,
       ],
       WorkingDir: '/var/task',
