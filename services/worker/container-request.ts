@@ -15,7 +15,10 @@ export interface ContainerPlace {
   readonly token: string;
 }
 
-export function containerRequest(record: VersionRecord, { id, owner, socket, token }: ContainerPlace): ContainerRequest {
+export function containerRequest(
+  record: VersionRecord,
+  { id, owner, socket, token }: ContainerPlace,
+): ContainerRequest {
   const { config } = record;
   const memoryBytes = bytesOf(config.memory);
   const agent: AgentSettings = {

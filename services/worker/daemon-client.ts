@@ -50,7 +50,9 @@ export class DaemonClient {
   async remove(id: string, signal: AbortSignal): Promise<ContainerExit | undefined> {
     for (let waitMs = firstRetryMs; ; waitMs = Math.min(waitMs * 2, longestRetryMs)) {
       try {
-        return containerExitSchema.parse(await this.#http.json({ method: 'DELETE', path: `/v1/containers/${id}`, signal }));
+        return containerExitSchema.parse(
+          await this.#http.json({ method: 'DELETE', path: `/v1/containers/${id}`, signal }),
+        );
       } catch (error) {
         if (error instanceof StokeError && error.code === 'container_not_found') return undefined;
         signal.throwIfAborted();

@@ -4,7 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ContainerExit, sessionEventSchema, type SessionRequest } from '../contracts/daemon-api.ts';
+import { type ContainerExit, type SessionRequest, sessionEventSchema } from '../contracts/daemon-api.ts';
 import type { Log } from '../platform/log.ts';
 import type { UnixHttpClient } from '../platform/unix-http.ts';
 import type { AttachedSession } from './daemon-client.ts';

@@ -1,6 +1,7 @@
 /** Why an instance ended, in the words of callers and of its log. Pure. */
-import type { ErrorBody, ErrorCode } from '../contracts/errors.ts';
+
 import type { ContainerExit } from '../contracts/daemon-api.ts';
+import type { ErrorBody, ErrorCode } from '../contracts/errors.ts';
 import { formatBytes } from '../contracts/quantity.ts';
 
 export type EndCause =
@@ -30,7 +31,8 @@ export function endError(facts: EndFacts): ErrorBody {
   const { cause, exit, starting } = facts;
   if (cause.kind === 'refused') return cause.body;
   if (cause.kind === 'unloadable') return withOutput(cause.body, facts);
-  if (cause.kind === 'violation') return error('protocol_violation', `the instance broke the protocol: ${cause.message}`, facts);
+  if (cause.kind === 'violation')
+    return error('protocol_violation', `the instance broke the protocol: ${cause.message}`, facts);
   if (exit?.outOfMemory) return outOfMemory(exit, facts);
   if (cause.kind === 'closing') return { code: 'unavailable', message: 'the worker is closing' };
   if (cause.kind === 'start_timeout')

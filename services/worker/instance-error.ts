@@ -35,7 +35,10 @@ export function readInstanceError(payload: Buffer, fallback: ErrorCode): Instanc
   return {
     // The stack is for the log: a gateway that exposes messages must not come to expose paths with them.
     body: { code: known, message: short, ...(plain ? { details: withoutStack(plain) } : {}) },
-    text: (trace === undefined || trace.includes(message) ? (trace ?? short) : `${short}\n${trace}`).slice(0, maxTextLength),
+    text: (trace === undefined || trace.includes(message) ? (trace ?? short) : `${short}\n${trace}`).slice(
+      0,
+      maxTextLength,
+    ),
   };
 }
 

@@ -4,10 +4,10 @@
  */
 import type { Socket } from 'node:net';
 import type { ContainerExit, ContainerStarted } from '../contracts/daemon-api.ts';
-import { errorCodes, toErrorBody } from '../contracts/errors.ts';
 import type { ErrorBody } from '../contracts/errors.ts';
-import type { VersionRecord } from '../contracts/function.ts';
+import { errorCodes, toErrorBody } from '../contracts/errors.ts';
 import { type Frame, FrameError, type FrameType, frameTypes } from '../contracts/frames.ts';
+import type { VersionRecord } from '../contracts/function.ts';
 import type { StartKind } from '../contracts/invocation.ts';
 import { FrameConnection } from '../platform/frame-connection.ts';
 import { type EndCause, endError, endText } from './instance-end.ts';
@@ -29,6 +29,8 @@ export interface InstanceOwner {
   onReady(instance: Instance): void;
   /** A slot is free again. Not said of a retiring instance. */
   onFreed(instance: Instance): void;
+  /** It must get nothing new: `retire` is due. */
+  onUnusable(instance: Instance): void;
   /** It was ready and is gone. */
   onGone(instance: Instance): void;
   /** It is gone and was never ready. Said once its exit is known, or after a second. */
@@ -99,6 +101,10 @@ export class Instance implements InvocationHost {
     return this.#connection !== undefined && this.#state !== 'gone';
   }
 
+  get solitary(): boolean {
+    return this.record.config.concurrency === 1;
+  }
+
   get slotsFree(): number {
     return this.record.config.concurrency - this.running.size;
   }
@@ -154,15 +160,19 @@ export class Instance implements InvocationHost {
     this.#endIfDone();
   }
 
-  /** Nobody counts on this slot being given back: a retiring instance does not wait for it. */
-  abandon(stream: number): void {
+  /**
+   * This slot is not counted on any more. A solitary instance is ended; another one gets nothing new and ends once its
+   * other invocations are over, or at once when its event loop hangs.
+   */
+  giveUp(stream: number, kind: 'deadline' | 'cancelled'): void {
+    if (this.solitary) return this.end({ kind });
     this.#abandoned.add(stream);
-    this.#endIfDone();
+    this.#deps.owner.onUnusable(this);
+    if (this.#state !== 'gone') this.#checkAlive();
   }
 
-  /** Ends it unless its event loop answers in time. */
-  checkAlive(): void {
-    if (this.#state === 'gone' || this.#pingTimer) return;
+  #checkAlive(): void {
+    if (this.#pingTimer) return;
     this.#pingTimer = setTimeout(() => this.end({ kind: 'stuck' }), pingBoundMs);
     this.send(frameTypes.ping, 0);
   }
@@ -193,7 +203,8 @@ export class Instance implements InvocationHost {
     const facts = { cause, exit, starting: !this.#wasReady, lines: this.output.recent };
     const error = endError(facts);
     const affected = this.#wasReady ? [...this.running.values()] : [this.startedFor];
-    for (const invocation of affected.length > 0 ? affected : [undefined]) this.output.system(invocation, endText(facts));
+    for (const invocation of affected.length > 0 ? affected : [undefined])
+      this.output.system(invocation, endText(facts));
     for (const invocation of this.running.values()) {
       this.output.flush(invocation);
       invocation.fail(error);
@@ -308,7 +319,7 @@ export class Instance implements InvocationHost {
   /** Raw output does not say whose it is. */
   #outputOwner(): Invocation | undefined {
     if (!this.#wasReady) return this.startedFor;
-    if (this.record.config.concurrency > 1) return undefined;
+    if (!this.solitary) return undefined;
     for (const invocation of this.running.values()) return invocation;
     return undefined;
   }

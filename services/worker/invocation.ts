@@ -26,7 +26,11 @@ export interface GatewayStreams {
 /** The instance's end of it. */
 export interface InvocationHost {
   readonly id: string;
+  /** It runs one invocation at a time: to end it harms no other. */
+  readonly solitary: boolean;
   send(type: FrameType, stream: number, payload?: Uint8Array | string): void;
+  /** The stream's slot is not given back in time. */
+  giveUp(stream: number, kind: 'deadline' | 'cancelled'): void;
 }
 
 export class Invocation {

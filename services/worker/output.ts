@@ -130,6 +130,13 @@ export class InstanceOutput {
 
   #append(invocation: Invocation | undefined, stream: LogEntry['stream'], text: string): void {
     const { function: name, version, instance } = this.#of;
-    this.#sink.append(name, { t: Date.now(), invocation: invocation?.item.id ?? null, version, instance, stream, text });
+    this.#sink.append(name, {
+      t: Date.now(),
+      invocation: invocation?.item.id ?? null,
+      version,
+      instance,
+      stream,
+      text,
+    });
   }
 }

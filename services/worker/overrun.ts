@@ -1,9 +1,8 @@
 /**
- * What becomes of an invocation at its deadline, and of one that nobody waits for any more. The only place that ends an
- * instance because of an invocation.
+ * What becomes of an invocation at its deadline, and of one that nobody waits for any more. The only place that gives up
+ * on a running one.
  */
 import { frameTypes } from '../contracts/frames.ts';
-import type { Instance } from './instance.ts';
 import { epochMs, type Invocation } from './invocation.ts';
 import type { Pool } from './pool.ts';
 
@@ -34,35 +33,26 @@ export class Overrun {
     if (!running) return;
     sendCancel(invocation);
     const leftMs = Math.max(0, Math.min(cancelGraceMs, invocation.item.deadlineMs - epochMs()));
-    this.#expect(invocation, leftMs, 'cancelled');
+    expectEnd(invocation, leftMs, 'cancelled');
   }
 
   deadline(invocation: Invocation): void {
     const { timeoutMs } = invocation;
     const stage = invocation.phase === 'waiting' ? this.#pool.withdraw(invocation) : 'handler';
-    const instance = invocation.host as Instance | undefined;
+    const { host } = invocation;
     const details = { stage, timeoutMs };
     invocation.fail({ code: 'deadline_exceeded', message: `no answer within ${timeoutMs / 1000} s`, details });
-    if (!instance) return;
-    if (instance.record.config.concurrency === 1) return instance.end({ kind: 'deadline' });
+    if (!host) return;
+    if (host.solitary) return host.giveUp(invocation.hostStream, 'deadline');
     sendCancel(invocation);
-    this.#expect(invocation, deadlineGraceMs, 'deadline');
+    expectEnd(invocation, deadlineGraceMs, 'deadline');
   }
+}
 
-  /** Gives it a last time to give its slot back. */
-  #expect(invocation: Invocation, graceMs: number, kind: 'cancelled' | 'deadline'): void {
-    clearTimeout(invocation.timer);
-    invocation.timer = setTimeout(() => this.#giveUp(invocation, kind), graceMs);
-  }
-
-  #giveUp(invocation: Invocation, kind: 'cancelled' | 'deadline'): void {
-    const instance = invocation.host as Instance | undefined;
-    if (!instance) return;
-    if (instance.record.config.concurrency === 1) return instance.end({ kind });
-    this.#pool.retire(instance);
-    instance.checkAlive();
-    instance.abandon(invocation.hostStream);
-  }
+/** Gives it a last time to give its slot back. */
+function expectEnd(invocation: Invocation, graceMs: number, kind: 'cancelled' | 'deadline'): void {
+  clearTimeout(invocation.timer);
+  invocation.timer = setTimeout(() => invocation.host?.giveUp(invocation.hostStream, kind), graceMs);
 }
 
 function sendCancel(invocation: Invocation): void {

@@ -164,6 +164,10 @@ export class Pool implements InstanceOwner {
     if (this.#queued.size > 0) this.#fillAll();
   }
 
+  onUnusable(instance: Instance): void {
+    this.retire(instance);
+  }
+
   onGone(instance: Instance): void {
     if (this.#forget(instance)) this.#fillAll();
   }
