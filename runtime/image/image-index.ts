@@ -40,9 +40,12 @@ export async function writeImageIndex(directory: string, state: ImageIndexState)
   await replaceDurably(`${directory}/index.json`, encodeState(state), `${directory}/partial/index.json`);
 }
 
-/** One descriptor for each image, and one more for each of its tags. */
+/** One descriptor for each tag, and one for each image that has none. */
 function encodeState(state: ImageIndexState): Buffer {
-  const untagged = [...state.images.values()].map((image) => descriptor(image, {}));
+  const named = new Set(state.tags.values());
+  const untagged = [...state.images.values()]
+    .filter(({ digest }) => !named.has(digest))
+    .map((image) => descriptor(image, {}));
   const tagged = [...state.tags].map(([reference, digest]) =>
     descriptor(state.images.get(digest) as IndexedImage, { [annotations.referenceName]: reference }),
   );

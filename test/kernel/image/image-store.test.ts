@@ -201,12 +201,13 @@ test('the directory is an OCI image layout', async () => {
   await using scratch = await scratchStore();
   const layer = await putEntries(scratch.store, [file('a', '')]);
   const { digest } = await scratch.store.createImage({ layers: [layer] });
+  const untagged = await scratch.store.createImage({ layers: [layer], labels: { a: '1' } });
   await scratch.store.tag('team/app:v1', digest);
   const index = decodeIndex(readFileSync(`${scratch.directory}/index.json`));
   expect(JSON.parse(readFileSync(`${scratch.directory}/oci-layout`, 'utf8'))).toEqual({ imageLayoutVersion: '1.0.0' });
   expect(index.manifests.map((each) => [each.digest, each.annotations?.['org.opencontainers.image.ref.name']])).toEqual(
     [
-      [digest, undefined],
+      [untagged.digest, undefined],
       [digest, 'team/app:v1'],
     ],
   );
