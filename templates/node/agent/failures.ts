@@ -41,9 +41,9 @@ export function describeThrown(thrown: unknown, root: string): Thrown {
       return { message: cut(message), name: String(thrown.name), stack: userFrames(String(thrown.stack), root) };
     }
     return { message: cut(`threw ${inspect(thrown, { depth: 2 })}`), name: typeof thrown, stack: [] };
-  } catch (error) {
-    // A getter or a custom inspect function of the thrown value threw in turn.
-    return { message: `threw a value that cannot be shown: ${typeof error}`, name: 'unknown', stack: [] };
+  } catch {
+    // A getter or a custom inspect function of the thrown value threw in turn; there is nothing to learn from that.
+    return { message: 'threw a value that cannot be shown', name: typeof thrown, stack: [] };
   }
 }
 

@@ -1,0 +1,2 @@
+console.error('cannot go on');
+process.exit(3);

@@ -1,0 +1,2 @@
+import { z } from 'no-such-package';
+export const handler = () => z;

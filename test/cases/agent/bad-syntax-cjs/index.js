@@ -1,0 +1,3 @@
+const path = require('node:path');
+
+exports.handler = () => path.join('a' 'b');

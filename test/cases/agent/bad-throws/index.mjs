@@ -1,0 +1,2 @@
+import { connect } from './lib/database.mjs';
+export const handler = () => connect();

@@ -1,0 +1,2 @@
+const name = await new Promise((resolve) => setImmediate(resolve, 'awaited'));
+export const handler = () => name;

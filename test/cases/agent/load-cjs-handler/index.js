@@ -1,0 +1,1 @@
+exports.handler = async () => `cjs in ${require('node:path').basename(__dirname)}`;

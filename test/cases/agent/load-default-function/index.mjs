@@ -1,0 +1,1 @@
+export default (request) => new Response(`default ${new URL(request.url).pathname}`);

@@ -1,0 +1,1 @@
+export default { name: 'greeter', fetch() { return new Response(`I am ${this.name}`); } };

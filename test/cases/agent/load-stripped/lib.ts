@@ -1,0 +1,1 @@
+export const typeless = 'js→ts';
