@@ -1,4 +1,5 @@
 /** `.fnignore`: which files of a folder are no part of the function. The common part of gitignore's patterns. Pure. */
+import { CliError } from '../output.ts';
 
 interface Rule {
   readonly pattern: RegExp;
@@ -30,11 +31,15 @@ function parseRule(line: string): Rule[] {
   const glob = body.replace(/\/+$/, '');
   if (glob === '') return [];
   const anchored = glob.includes('/');
-  const source = globSource(glob.replace(/^\//, ''));
-  return [{ pattern: new RegExp(`^${anchored ? '' : '(?:.*/)?'}${source}$`, 'su'), negated, folderOnly }];
+  const source = `^${anchored ? '' : '(?:.*/)?'}${globSource(glob.replace(/^\//, ''))}$`;
+  try {
+    return [{ pattern: new RegExp(source, 'su'), negated, folderOnly }];
+  } catch (cause) {
+    throw new CliError(`.fnignore: "${line}" is not a pattern`, { code: 'invalid_config', cause });
+  }
 }
 
-const globParts = /\*\*\/|\/\*\*|\*\*|\*|\?|\[!?\]?[^\]/]*\]|\\.|[^*?[\\/]+|./gsu;
+const globParts = /\*\*\/|\/\*\*$|\*\*|\*|\?|\[!?\]?[^\]/]*\]|\\.|[^*?[\\/]+|./gsu;
 
 function globSource(glob: string): string {
   return glob.replace(globParts, (part) => {
@@ -44,15 +49,12 @@ function globSource(glob: string): string {
     if (part === '*') return '[^/]*';
     if (part === '?') return '[^/]';
     if (part.startsWith('[') && part.length > 2) return characterClass(part);
-    return (part.length === 2 && part.startsWith('\\') ? part.slice(1) : part).replace(
-      /[\\^$.*+?()[\]{}|/-]/gu,
-      '\\$&',
-    );
+    return (part.length === 2 && part.startsWith('\\') ? part.slice(1) : part).replace(/[\\^$.*+?()[\]{}|/]/gu, '\\$&');
   });
 }
 
 function characterClass(part: string): string {
   const negated = part[1] === '!';
-  const members = part.slice(negated ? 2 : 1, -1).replace(/[\\^[\]&]/gu, '\\$&');
+  const members = part.slice(negated ? 2 : 1, -1).replace(/[\\^[\]]/gu, '\\$&');
   return `[${negated ? '^/' : ''}${members}]`;
 }

@@ -26,7 +26,8 @@ export function readProblem(source: string, stack: string, parser: 'v8' | 'swc')
   return {
     line: number,
     column: 1 + (parser === 'v8' ? offset : characterAtCell(text, offset)),
-    message: message ?? 'syntax error',
+    // swc goes on to list every token of the language that could stand there.
+    message: message?.replace(/\. Expected (?:[^,]*,){3}.*$/, '') ?? 'syntax error',
   };
 }
 
@@ -48,15 +49,21 @@ const isWide =
 /** The problem as an error for the person who deploys. */
 export function syntaxError(path: string, source: string, problem: SyntaxProblem): CliError {
   const { line, column, message } = problem;
-  const hint = /'<'|Expression expected/.test(message) && looksLikeJsx(source, line) ? `\n${jsxRemedy}` : '';
+  const hint = hintFor(source, problem);
   return new CliError(`${path}:${line}:${column}: ${message}`, {
     code: 'syntax_error',
     details: { file: path, line, column, message },
-    remedy: `${excerpt(source, problem)}${hint}`,
+    remedy: `${excerpt(source, problem)}${hint ? `\n${hint}` : ''}`,
   });
 }
 
 export const jsxRemedy = 'JSX needs a build step: bundle it to JavaScript, and deploy the folder with the result';
+
+function hintFor(source: string, { line, message }: SyntaxProblem): string | undefined {
+  if (/'<'|Expression expected/.test(message) && looksLikeJsx(source, line)) return jsxRemedy;
+  if (!/outside a module|^Unexpected token 'export'$/.test(message)) return undefined;
+  return 'it is loaded as CommonJS; for an ES module write "type": "module" in package.json';
+}
 
 function looksLikeJsx(source: string, line: number): boolean {
   return /<\/?[A-Za-z>]/.test(source.split('\n')[line - 1] ?? '');

@@ -1,0 +1,5 @@
+const fs = require("node:fs");
+
+exports.handler = async () => {
+  return { ok: true ;
+};

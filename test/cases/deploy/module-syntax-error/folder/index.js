@@ -1,0 +1,5 @@
+import { a } from "./a.js";
+
+export default {
+  fetch() { return a(; }
+};

@@ -1,0 +1,1 @@
+with (Math) exports.a = cos(PI);

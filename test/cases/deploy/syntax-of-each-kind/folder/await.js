@@ -1,0 +1,1 @@
+export const now = await Promise.resolve(1);

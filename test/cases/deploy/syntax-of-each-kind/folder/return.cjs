@@ -1,0 +1,3 @@
+#!/usr/bin/env node
+if (!module.parent) return;
+exports.a = 1;

@@ -1,0 +1,2 @@
+using a = { [Symbol.dispose]() {} };
+export default a;

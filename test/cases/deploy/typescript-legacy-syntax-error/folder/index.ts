@@ -1,0 +1,2 @@
+enum A { one }
+export const handler = () => A.;

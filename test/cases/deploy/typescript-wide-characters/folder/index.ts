@@ -1,0 +1,1 @@
+const greeting = "こんにちは"; let x: = 1;
