@@ -74,11 +74,23 @@ export class GatewaySession implements GatewayStreams {
 
   /** @throws FrameError when the gateway may not send it */
   receive({ type, stream, payload }: Frame): void {
-    if (stream === 0) return this.#receiveOwn(type, payload);
-    if (type === frameTypes.request) return this.#ask(stream, payload);
+    if (stream === 0) {
+      this.#receiveOwn(type, payload);
+      return;
+    }
+    if (type === frameTypes.request) {
+      this.#ask(stream, payload);
+      return;
+    }
     const invocation = this.#invocations.get(stream);
-    if (type === frameTypes.cancel) return this.#cancel(stream, invocation);
-    if (invocation) return relayFromGateway(invocation, type, payload);
+    if (type === frameTypes.cancel) {
+      this.#cancel(stream, invocation);
+      return;
+    }
+    if (invocation) {
+      relayFromGateway(invocation, type, payload);
+      return;
+    }
     if (type === frameTypes.window) this.#queries.get(stream)?.grant(decodeWindow(payload));
   }
 

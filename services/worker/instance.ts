@@ -165,7 +165,10 @@ export class Instance implements InvocationHost {
    * other invocations are over, or at once when its event loop hangs.
    */
   giveUp(stream: number, kind: 'deadline' | 'cancelled'): void {
-    if (this.solitary) return this.end({ kind });
+    if (this.solitary) {
+      this.end({ kind });
+      return;
+    }
     this.#abandoned.add(stream);
     this.#deps.owner.onUnusable(this);
     if (this.#state !== 'gone') this.#checkAlive();
@@ -217,7 +220,10 @@ export class Instance implements InvocationHost {
   }
 
   #onClose(reason: Error | undefined): void {
-    if (reason instanceof FrameError) return this.end({ kind: 'violation', message: reason.message });
+    if (reason instanceof FrameError) {
+      this.end({ kind: 'violation', message: reason.message });
+      return;
+    }
     this.#returnUnread(reason);
     this.end({ kind: 'lost' });
   }
@@ -233,30 +239,42 @@ export class Instance implements InvocationHost {
   }
 
   #receive(frame: Frame): void {
-    if (frame.stream === 0) return this.#receiveOwn(frame);
+    if (frame.stream === 0) {
+      this.#receiveOwn(frame);
+      return;
+    }
     const invocation = this.running.get(frame.stream);
-    if (!invocation) return this.#receivePast(frame);
+    if (!invocation) {
+      this.#receivePast(frame);
+      return;
+    }
     this.#sentSinceRequest = true;
     switch (frame.type) {
       case frameTypes.log:
-        return this.output.logFrame(invocation, frame.payload);
+        this.output.logFrame(invocation, frame.payload);
+        return;
       case frameTypes.error:
-        return this.#receiveError(invocation, frame.payload);
+        this.#receiveError(invocation, frame.payload);
+        return;
       case frameTypes.settled:
-        return this.#settled(frame.stream, invocation);
+        this.#settled(frame.stream, invocation);
+        return;
       default:
-        return relayFromInstance(invocation, frame.type, frame.payload);
+        relayFromInstance(invocation, frame.type, frame.payload);
     }
   }
 
   #receiveOwn(frame: Frame): void {
     switch (frame.type) {
       case frameTypes.log:
-        return this.output.logFrame(this.#wasReady ? undefined : this.startedFor, frame.payload);
+        this.output.logFrame(this.#wasReady ? undefined : this.startedFor, frame.payload);
+        return;
       case frameTypes.ready:
-        return this.#ready();
+        this.#ready();
+        return;
       case frameTypes.failed:
-        return this.#failed(frame.payload);
+        this.#failed(frame.payload);
+        return;
       case frameTypes.pong:
         clearTimeout(this.#pingTimer);
         this.#pingTimer = undefined;
@@ -306,7 +324,10 @@ export class Instance implements InvocationHost {
     this.#abandoned.delete(stream);
     invocation.settle();
     if (this.running.size === 0) this.#step('drained');
-    if (this.#state === 'retiring') return this.#endIfDone();
+    if (this.#state === 'retiring') {
+      this.#endIfDone();
+      return;
+    }
     this.idleSinceMs = performance.now();
     this.#deps.owner.onFreed(this);
   }

@@ -43,7 +43,10 @@ export class Overrun {
     const details = { stage, timeoutMs };
     invocation.fail({ code: 'deadline_exceeded', message: `no answer within ${timeoutMs / 1000} s`, details });
     if (!host) return;
-    if (host.solitary) return host.giveUp(invocation.hostStream, 'deadline');
+    if (host.solitary) {
+      host.giveUp(invocation.hostStream, 'deadline');
+      return;
+    }
     sendCancel(invocation);
     expectEnd(invocation, deadlineGraceMs, 'deadline');
   }

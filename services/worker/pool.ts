@@ -73,10 +73,16 @@ export class Pool implements InstanceOwner {
 
   /** Gives the invocation an instance now, or as soon as one is free. */
   acquire(invocation: Invocation, record: VersionRecord): void {
-    if (this.#closing) return invocation.fail(closingError);
+    if (this.#closing) {
+      invocation.fail(closingError);
+      return;
+    }
     const pool = this.#pool(record);
     const instance = pool.waiters.length === 0 ? pool.findFree() : undefined;
-    if (instance) return this.#give(pool, instance, invocation);
+    if (instance) {
+      this.#give(pool, instance, invocation);
+      return;
+    }
     pool.waiters.push(invocation);
     this.#queue(pool);
   }
@@ -186,10 +192,16 @@ export class Pool implements InstanceOwner {
 
   onReturned(instance: Instance, invocation: Invocation): void {
     const pool = this.#poolOf.get(instance);
-    if (!pool || this.#closing) return invocation.fail(closingError);
+    if (!pool || this.#closing) {
+      invocation.fail(closingError);
+      return;
+    }
     pool.withdraw(instance);
     const other = pool.findFree();
-    if (other) return this.#give(pool, other, invocation);
+    if (other) {
+      this.#give(pool, other, invocation);
+      return;
+    }
     // It is older than all that wait.
     pool.waiters.unshift(invocation);
     this.#queue(pool);

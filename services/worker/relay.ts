@@ -29,19 +29,25 @@ export function encodeRequest({ item }: Invocation): Buffer {
  * @throws FrameError when the instance may not send it now
  */
 export function relayFromInstance(invocation: Invocation, type: FrameType, payload: Buffer): void {
-  if (type === frameTypes.window) return relayGrant(invocation, payload);
+  if (type === frameTypes.window) {
+    relayGrant(invocation, payload);
+    return;
+  }
   if (invocation.answerReceived) throw new FrameError(`frame type ${type} after the end of the answer`);
   switch (type) {
     case frameTypes.head:
-      return relayHead(invocation, payload);
+      relayHead(invocation, payload);
+      return;
     case frameTypes.data:
       if (!invocation.headReceived) throw new FrameError('data before the head');
       invocation.answerCredit -= payload.byteLength;
       if (invocation.answerCredit < 0) throw new FrameError('more data than its credit');
-      return invocation.forward(type, payload);
+      invocation.forward(type, payload);
+      return;
     case frameTypes.end:
       if (!invocation.headReceived) throw new FrameError('end before the head');
-      return finish(invocation, type, payload);
+      finish(invocation, type, payload);
+      return;
     default:
       throw new FrameError(`frame type ${type} from an instance`);
   }
