@@ -49,6 +49,8 @@ interface Container {
   pid: number;
   end: ContainerEnd | undefined;
   removal: Promise<ContainerEnd> | undefined;
+  /** Settles when the zygote is done with it. */
+  launching: Promise<void>;
   readonly onEnded: (() => void)[];
 }
 
@@ -94,7 +96,12 @@ export class Containers {
     const { owner: _, image: __, limits: ___, ...launch } = options;
     const spec: LaunchSpec = { ...launch, cgroup: container.cgroup.entry, uid: container.uid, gid: container.uid };
     try {
-      const launched = await zygote.start(spec, (pid) => this.#forked(container, pid));
+      const launching = zygote.start(spec, (pid) => this.#forked(container, pid));
+      container.launching = launching.then(
+        () => undefined,
+        () => undefined, // told to the caller below
+      );
+      const launched = await launching;
       this.#change(container, 'sealed');
       return launched;
     } catch (error) {
@@ -185,6 +192,7 @@ export class Containers {
       pid: 0,
       end: undefined,
       removal: undefined,
+      launching: Promise.resolve(),
       onEnded: [],
     };
     this.#containers.set(container.id, container);
@@ -208,6 +216,7 @@ export class Containers {
       status: 'running',
       end: undefined,
       removal: undefined,
+      launching: Promise.resolve(),
       onEnded: [],
     };
     this.#uids.add(record.uid);
@@ -254,6 +263,8 @@ export class Containers {
 
   async #remove(container: Container): Promise<ContainerEnd> {
     this.#change(container, 'remove');
+    // Before the zygote has forked there is nothing to kill, and after it nothing may be forgotten.
+    if (container.pid === 0) await container.launching;
     if (container.end === undefined && container.pid !== 0) {
       container.cgroup.kill();
       // The group may be empty while the process is still starting: the pid is certain.

@@ -57,7 +57,7 @@ export const signals = { SIGHUP: 1, SIGKILL: 9, SIGPIPE: 13, SIGTERM: 15, SIGCHL
 export const SIG_DFL = 0n;
 
 /** Errors that the runtime decides on; `errnoName` has the others. */
-export const errno = { ENOENT: 2, ESRCH: 3, EINTR: 4, EBUSY: 16, EINVAL: 22, ECHILD: 10 } as const;
+export const errno = { ENOENT: 2, ESRCH: 3, EINTR: 4, EIO: 5, EBUSY: 16, EINVAL: 22, ECHILD: 10 } as const;
 
 /** Magic of statfs(2) for a cgroup v2 mount. */
 export const CGROUP2_SUPER_MAGIC = 0x63677270;

@@ -179,11 +179,15 @@ export function setXattr(path: string, name: string, value: Uint8Array): void {
   check(libc.setxattr(path, name, value, value.byteLength, 0), 'setxattr', `${name} of ${path}`);
 }
 
-/** Writes everything of the file system that `path` lies on to disk. */
-export function syncFileSystem(path: string): void {
+/** Writes everything of the file system that `path` lies on to disk, without holding up the process. */
+export async function syncFileSystem(path: string): Promise<void> {
   const fd = open(path, k.openFlags.RDONLY);
   try {
-    check(libc.syncfs(fd), 'syncfs', path);
+    const result = await new Promise<number>((resolve, reject) => {
+      libc.syncfs.async(fd, (error: Error | null, value: number) => (error ? reject(error) : resolve(value)));
+    });
+    // The errno is that of another thread, gone by now.
+    if (result !== 0) throw new SyscallError('syncfs', path, k.errno.EIO);
   } finally {
     close(fd);
   }

@@ -65,7 +65,9 @@ export class Zygote {
     );
     const reader = new MessageReader<FromZygote>();
     const stdout = this.#process.stdout as Readable;
-    stdout.on('data', (chunk: Buffer) => reader.push(chunk).forEach((message) => this.#receive(message)));
+    stdout.on('data', (chunk: Buffer) => {
+      for (const message of reader.push(chunk)) this.#receive(message);
+    });
     // The last holder of the pipe is gone: a child that was forked and not sealed will not be any more.
     stdout.on('close', () => this.#failPending(true));
     this.#process.stderr?.on('data', (chunk: Buffer) => {
@@ -132,7 +134,10 @@ export class Zygote {
   }
 
   #receive(message: FromZygote): void {
-    if (message.type === 'ready') return this.#onReady?.();
+    if (message.type === 'ready') {
+      this.#onReady?.();
+      return;
+    }
     const start = this.#pending.get(message.id);
     if (start === undefined) return; // given up in the meantime
     if (message.type === 'forked') {

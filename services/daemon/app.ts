@@ -1,0 +1,123 @@
+/** The daemon's HTTP API (`contracts/daemon-api.ts`) as a function of what it works with. */
+import type { IncomingMessage } from 'node:http';
+import type { HttpBindings } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { stream } from 'hono/streaming';
+import type { Containers, ImageStore } from '../../runtime/index.ts';
+import {
+  containerIdSchema,
+  containerRequestSchema,
+  type DaemonHealth,
+  digestSchema,
+  imageRequestSchema,
+  sessionRequestSchema,
+} from '../contracts/daemon-api.ts';
+import { StokeError } from '../contracts/errors.ts';
+import { handleError, notFound, readJson } from '../platform/http.ts';
+import type { Log } from '../platform/log.ts';
+import { planLaunch } from './container-launch.ts';
+import { toApiError } from './errors.ts';
+import type { Images } from './images.ts';
+import type { Runtimes } from './runtimes.ts';
+import type { Sessions } from './sessions.ts';
+
+export interface DaemonDependencies {
+  readonly containers: Containers;
+  readonly store: ImageStore;
+  readonly images: Images;
+  readonly sessions: Sessions;
+  readonly runtimes: () => Runtimes;
+  readonly health: () => DaemonHealth;
+  readonly log: Log;
+}
+
+type Env = { Bindings: HttpBindings };
+
+/** Keeps a session's connection from looking idle, and tells a peer that is gone from one that is quiet. */
+const sessionBeatMs = 10_000;
+
+export function createApp(dependencies: DaemonDependencies): Hono<Env> {
+  const { containers, images, runtimes, log } = dependencies;
+  const app = new Hono<Env>();
+  const onError = handleError(log);
+  app.onError((error, context) => onError(toApiError(error) as Error, context));
+  app.notFound(notFound);
+
+  app.get('/v1/health', (context) => context.json(dependencies.health()));
+  app.post('/v1/sessions', (context) => openSession(context, dependencies));
+
+  app.get('/v1/containers', (context) => context.json(containers.list()));
+  app.post('/v1/containers', async (context) => context.json(await startContainer(context, dependencies), 201));
+  app.get('/v1/containers/:id/stats', (context) => context.json(containers.stats(containerId(context))));
+  app.delete('/v1/containers/:id', async (context) => context.json(await containers.remove(containerId(context))));
+
+  app.on('HEAD', '/v1/layers/:digest', (context) => context.body(null, images.hasLayer(digest(context)) ? 200 : 404));
+  // Hono answers HEAD by the GET route of the same path.
+  app.get('/v1/layers/:digest', (context) => context.body(null, images.hasLayer(digest(context)) ? 200 : 404));
+  app.put('/v1/layers/:digest', async (context) => {
+    const stored = await images.putLayer(digest(context), context.env.incoming as IncomingMessage);
+    return context.json(stored, stored.created ? 201 : 200);
+  });
+  app.post('/v1/images', async (context) => {
+    const created = await images.create(await readJson(context, imageRequestSchema));
+    return context.json(created, created.created ? 201 : 200);
+  });
+  app.get('/v1/images', async (context) => context.json(await images.list()));
+  app.delete('/v1/images/:digest', async (context) => {
+    await images.remove(digest(context));
+    return context.body(null, 204);
+  });
+
+  app.put('/v1/networks/:key', (context) => {
+    const key = parse(containerIdSchema, context.req.param('key'), 'network key');
+    for (const { zygote } of runtimes().values()) zygote.prepareNetwork(key);
+    return context.body(null, 204);
+  });
+  app.delete('/v1/networks/:key', (context) => {
+    const key = parse(containerIdSchema, context.req.param('key'), 'network key');
+    for (const { zygote } of runtimes().values()) zygote.dropNetwork(key);
+    return context.body(null, 204);
+  });
+  return app;
+}
+
+async function startContainer(context: Context<Env>, { containers, store, sessions, runtimes }: DaemonDependencies) {
+  const request = await readJson(context, containerRequestSchema);
+  if (!sessions.has(request.owner))
+    throw new StokeError('invalid_request', `owner "${request.owner}" has no session; open one first`);
+  const runtime = runtimes().get(request.runtime);
+  if (!runtime) throw new StokeError('unavailable', `runtime "${request.runtime}" is still starting`);
+  const image = store.resolved(request.image) ?? (await store.resolve(request.image));
+  const { pid, phases } = await containers.start(planLaunch(request, image), runtime.zygote);
+  return { id: request.id, pid, phases };
+}
+
+async function openSession(context: Context<Env>, { sessions }: DaemonDependencies): Promise<Response> {
+  const request = await readJson(context, sessionRequestSchema);
+  context.header('content-type', 'application/x-ndjson');
+  return stream(context, async (body) => {
+    const ended = Promise.withResolvers<void>();
+    body.onAbort(() => ended.resolve());
+    // A write to a connection that has ended is not an error: onAbort tells of it.
+    const send = (event: object) => void body.write(`${JSON.stringify(event)}\n`).catch(() => ended.resolve());
+    const onClosed = await sessions.open(request, { send, end: () => ended.resolve() });
+    const beat = setInterval(() => void body.write('\n').catch(() => ended.resolve()), sessionBeatMs);
+    await ended.promise;
+    clearInterval(beat);
+    onClosed();
+  });
+}
+
+function containerId(context: Context): string {
+  return parse(containerIdSchema, context.req.param('id'), 'container id');
+}
+
+function digest(context: Context): string {
+  return parse(digestSchema, context.req.param('digest'), 'digest');
+}
+
+function parse(schema: typeof digestSchema, text: string | undefined, what: string): string {
+  const parsed = schema.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new StokeError('invalid_request', `${what} "${text}": ${parsed.error.issues[0]?.message}`);
+}
