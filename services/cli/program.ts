@@ -13,6 +13,7 @@ import { invokeCommand } from './commands/invoke.ts';
 import { listCommand } from './commands/list.ts';
 import { logsCommand } from './commands/logs.ts';
 import { removeCommand } from './commands/remove.ts';
+import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
 import { CliError, reportError } from './output.ts';
@@ -23,7 +24,7 @@ const version = '0.1.0';
 const groups: [heading: string, commands: () => Command[]][] = [
   ['Functions:', () => [initCommand(), deployCommand(), invokeCommand(), logsCommand()]],
   ['Deployed functions:', () => [listCommand(), inspectCommand(), removeCommand()]],
-  ['Platform:', () => [upCommand(), downCommand(), statusCommand(), doctorCommand()]],
+  ['Platform:', () => [upCommand(), startCommand(), downCommand(), statusCommand(), doctorCommand()]],
   ['Shell:', () => [completionCommand(createProgram)]],
 ];
 
