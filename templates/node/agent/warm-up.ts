@@ -3,9 +3,11 @@
  * and pays for it nothing. Leaves nothing open: no handle, no timer; the thread pool is never started, and no source of
  * randomness is drawn from that the children would share.
  */
+
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -110,19 +112,22 @@ function call(handler: Handler): Promise<void> {
   });
 }
 
-/** A socket's whole life, with the fixed receive buffer of the control connection. */
-function echo(path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const server = createServer((peer) => peer.pipe(peer)).on('error', reject);
-    server.listen(path, () => {
-      const callback = () => {
-        client.destroy();
-        server.close(() => resolve());
-        return true;
-      };
-      const client = connect({ path, onread: { buffer: Buffer.alloc(16), callback } });
-      client.on('error', reject);
-      client.write('x');
-    });
-  });
+/** A socket's whole life, with the fixed receive buffer of the control connection. Returns when all of it is closed. */
+async function echo(path: string): Promise<void> {
+  const server = createServer((peer) => peer.pipe(peer)).listen(path);
+  const accepted = once(server, 'connection');
+  await once(server, 'listening');
+  const echoed = Promise.withResolvers<void>();
+  const callback = () => {
+    echoed.resolve();
+    return true;
+  };
+  const client = connect({ path, onread: { buffer: Buffer.alloc(16), callback } }).on('error', echoed.reject);
+  client.write('x');
+  await echoed.promise;
+  const [peer] = (await accepted) as [Socket];
+  const closed = [client, peer, server].map((one) => once(one, 'close'));
+  client.destroy();
+  server.close();
+  await Promise.all(closed);
 }
