@@ -66,6 +66,7 @@ export class Answer {
    * @throws StokeError `protocol_violation`, with nothing sent, when the function's headers cannot go over HTTP
    */
   head(head: AnswerHead, body: Buffer): void {
+    if (this.over) return;
     const { list, contentLength } = functionAnswerHeaders(head.headers);
     const length = this.#announcedLength(head, body, contentLength);
     if (length !== undefined) list.push('content-length', String(length));
@@ -122,7 +123,10 @@ export class Answer {
     this.#linger();
   }
 
+  /** @returns false when the client has to take some before more is sent */
   #write(chunk: Buffer): boolean {
+    // A write after the end would be an error event of the response; what ended it has been told by `onClose`.
+    if (this.over) return true;
     if (this.#dueBytes !== undefined) {
       this.#dueBytes -= chunk.byteLength;
       if (this.#dueBytes < 0) {

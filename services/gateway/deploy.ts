@@ -21,6 +21,8 @@ export interface DeployDeps {
   readonly daemon: DaemonClient;
   readonly images: ImageKeeper;
   readonly workers: WorkerQueries;
+  /** Makes the next call read the function's record; other gateways hear of it from Redis. */
+  invalidate(name: string): void;
   readonly log: Log;
   /** Of the machine; default `os.totalmem()`. */
   readonly totalMemoryBytes?: number;
@@ -67,6 +69,7 @@ async function createVersion(
 export async function remove(deps: DeployDeps, name: string): Promise<boolean> {
   const record = await deps.store.remove(name);
   if (!record) return false;
+  deps.invalidate(name);
   await deps.workers.askAll({ op: 'retire', function: name, removed: true }, retireWithinMs);
   try {
     await deps.daemon.removeNetwork(name);
@@ -143,9 +146,17 @@ async function release(deps: DeployDeps, request: CheckedRequest, version: Versi
     await takeBack(deps, version);
     throw error;
   }
-  await deps.workers.askAll({ op: 'retire', function: name, below: version.version, removed: false }, retireWithinMs);
-  await deps.images.removeUnused(dropped.map((old) => old.image));
+  deps.invalidate(name);
+  // Calls go to the new version from here on; nobody has to wait for the old ones to end.
+  void retireBelow(deps, version, dropped);
   return deployed(version, true, verifyMs);
+}
+
+/** Failures are logged by those asked, and mended by the workers' keep-alive and the sweep of the next start. */
+async function retireBelow(deps: DeployDeps, version: VersionRecord, dropped: { image: string }[]): Promise<void> {
+  const { function: name, version: below } = version;
+  await deps.workers.askAll({ op: 'retire', function: name, below, removed: false }, retireWithinMs);
+  await deps.images.removeUnused(dropped.map((old) => old.image));
 }
 
 /** Has a worker start an instance, which then serves the first calls. */
@@ -162,8 +173,11 @@ async function verify(deps: DeployDeps, version: VersionRecord): Promise<number>
 /** A start that failed by the function's own doing is the deploy's fault; the rest is the platform's. */
 function asUnloadable(error: unknown): unknown {
   if (!(error instanceof StokeError) || error.kind === 'system' || error.code === 'function_unloadable') return error;
-  const details = { ...error.details, code: error.code };
-  return new StokeError('function_unloadable', error.message, { details, cause: error });
+  const { stack: _, ...details } = error.details ?? {};
+  return new StokeError('function_unloadable', error.message, {
+    details: { ...details, code: error.code },
+    cause: error,
+  });
 }
 
 async function takeBack(deps: DeployDeps, version: VersionRecord): Promise<void> {

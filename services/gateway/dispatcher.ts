@@ -50,6 +50,8 @@ export class Dispatcher {
       this.#sweepWhileNeeded();
       return;
     }
+    // Placed again: if this is the worker of before with a new connection, its queue may still hold the earlier item.
+    if (invocation.item.stream !== 0) worker.cancel(invocation.item.stream);
     const stream = this.nextStream();
     invocation.assign(worker, stream);
     worker.enqueue(stream, invocation);

@@ -44,6 +44,7 @@ export async function startGateway({ config, log }: ServiceContext, user: User |
     daemon,
     images: new ImageKeeper({ store, daemon, log }),
     workers: new WorkerQueries(workers, () => dispatcher.nextStream(), log),
+    invalidate: (name) => functions.invalidate(name),
     admission,
     session,
     redis: { durable: () => answers(durable), volatile: () => answers(volatile) },

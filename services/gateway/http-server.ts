@@ -10,6 +10,7 @@ const headersWithinMs = 20_000;
 /** The longest function timeout and a margin: a streamed body may take as long as its call. */
 const requestWithinMs = 960_000;
 const finishWithinMs = 5000;
+const closeIdleEveryMs = 50;
 
 export interface HttpServer {
   readonly port: number;
@@ -63,10 +64,12 @@ function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
 function close(server: Server): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => server.closeAllConnections(), finishWithinMs);
+    // A connection is idle only once its answer is out, and its client may keep it open.
+    const idle = setInterval(() => server.closeIdleConnections(), closeIdleEveryMs);
     server.close(() => {
       clearTimeout(timer);
+      clearInterval(idle);
       resolve();
     });
-    server.closeIdleConnections();
   });
 }

@@ -5,7 +5,7 @@ import type { Log } from '../platform/log.ts';
 /** A Redis of the same machine is back within a fraction of a second, and calls wait for it. */
 const longestRetryMs = 250;
 /** A Redis that takes commands and does not answer is treated as one that is gone. */
-const silentForMs = 3000;
+const silentForMs = 2000;
 const probeEveryMs = 1000;
 
 /**

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Call } from './fake-worker.ts';
 import { type Platform, startPlatform } from './platform.ts';
 
@@ -422,5 +422,34 @@ describe('a streamed answer', () => {
     outgoing.end();
     (await response).destroy();
     await (await begun.promise).cancelled.promise;
+  });
+});
+
+describe('clients that hang up at any moment', () => {
+  it('leave no call behind and harm no other', async () => {
+    const chunk = Buffer.alloc(32 * 1024);
+    serve = (call) => {
+      call.started();
+      call.grant(2 ** 18);
+      call.head({ end: false, headers: ['content-length', String(4 * chunk.byteLength)] }, chunk);
+      for (let i = 0; i < 5; i++) call.data(chunk);
+      call.end();
+    };
+    const hangUps = Array.from({ length: 150 }, async (_, index) => {
+      const { outgoing, response } = raw({ path: '/fn/hello', method: 'POST' });
+      outgoing.on('error', () => undefined);
+      response.catch(() => undefined);
+      outgoing.write(Buffer.alloc(1000 * index));
+      if (index % 3 === 0) await response.catch(() => undefined);
+      else for (let turn = 0; turn < index % 7; turn++) await new Promise(setImmediate);
+      outgoing.destroy();
+    });
+    await Promise.all(hangUps);
+    await vi.waitFor(async () => {
+      const status = (await (await fetch(`${platform.url}/api/v1/status`)).json()) as { gateway: { inFlight: number } };
+      expect(status.gateway.inFlight).toBe(0);
+    });
+    serve = ok;
+    expect(await (await fetch(`${platform.url}/fn/hello`)).text()).toBe('hello');
   });
 });

@@ -111,9 +111,9 @@ describe('a deploy', () => {
     worker.queries.length = 0;
     const second = (await (await deployText('steps', 'two')).json()) as Deployed;
     expect(second.version).toBe(2);
-    expect(worker.queries.map((query) => query.op)).toEqual(['verify', 'retire']);
+    await vi.waitFor(() => expect(worker.queries.map((query) => query.op)).toEqual(['verify', 'retire']));
     expect(worker.queries[1]).toEqual({ op: 'retire', function: 'steps', below: 2, removed: false });
-    await vi.waitFor(async () => expect(await (await fetch(`${platform.url}/fn/steps`)).text()).toBe('version 2'));
+    expect(await (await fetch(`${platform.url}/fn/steps`)).text()).toBe('version 2');
     expect(await show('steps')).toMatchObject({
       current: 2,
       digest: second.digest,
@@ -154,7 +154,7 @@ describe('a deploy', () => {
     const layers = [await upload('unverified')];
     const response = await post({ config: { name: 'quick' }, layers, entry: 'a.js', stripped: false, verify: false });
     expect(await response.json()).toMatchObject({ created: true, verifyMs: null });
-    expect(worker.queries.map((query) => query.op)).toEqual(['retire']);
+    await vi.waitFor(() => expect(worker.queries.map((query) => query.op)).toEqual(['retire']));
   });
 
   it('beside another of the same function: both succeed, with different numbers', async () => {
@@ -170,8 +170,9 @@ describe('a deploy', () => {
     for (let index = 1; index <= 11; index++) expect((await deployText('long', `text ${index}`)).status).toBe(201);
     const { versions } = await show('long');
     expect(versions.map(({ version }) => version)).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
-    const images = [...platform.daemon.images.values()].filter((image) => Object.values(image.labels).includes('long'));
-    expect(images).toHaveLength(10);
+    const images = () =>
+      [...platform.daemon.images.values()].filter((image) => image.labels['stoke.function'] === 'long');
+    await vi.waitFor(() => expect(images()).toHaveLength(10));
     expect(await platform.redis.exists(functionKeys.version('long', 1))).toBe(0);
   });
 
@@ -260,7 +261,7 @@ describe('functions', () => {
     await deployText('brief', 'one');
     expect((await fetch(`${platform.url}/fn/brief`)).status).toBe(200);
     expect((await api('/functions/brief', { method: 'DELETE' })).status).toBe(204);
-    await vi.waitFor(async () => expect((await fetch(`${platform.url}/fn/brief`)).status).toBe(404));
+    expect((await fetch(`${platform.url}/fn/brief`)).status).toBe(404);
     expect(worker.queries).toContainEqual({ op: 'retire', function: 'brief', removed: true });
     expect(platform.daemon.networks).not.toContain('brief');
     expect([...platform.daemon.images.values()].some((image) => image.labels['stoke.function'] === 'brief')).toBe(

@@ -73,19 +73,7 @@ export async function startPlatform(environment: Record<string, string> = {}): P
       workers.push(worker);
       return worker;
     },
-    addFunction: async (input) => {
-      const parsed = functionConfigSchema.parse(input);
-      const version = await store.createVersion({
-        function: parsed.name,
-        image: someDigest,
-        digest: someDigest,
-        entry: 'index.ts',
-        stripped: true,
-        config: parsed,
-        createdAtMs: Date.now(),
-      });
-      await store.publish(version);
-    },
+    addFunction: (input) => putFunction(store, input),
     restartGateway: async () => {
       await gateway.close();
       gateway = await start();
@@ -101,4 +89,22 @@ export async function startPlatform(environment: Record<string, string> = {}): P
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+async function putFunction(store: FunctionStore, input: { name: string }): Promise<void> {
+  const config = functionConfigSchema.parse(input);
+  const content = { image: someDigest, digest: someDigest, entry: 'index.ts', stripped: true };
+  await store.publish(
+    await store.createVersion({ function: config.name, config, createdAtMs: Date.now(), ...content }),
+  );
+}
+
+/** Puts a function into the store of a Redis. */
+export async function addFunction(redisPath: string, input: { name: string }): Promise<void> {
+  const redis = new Redis(redisPath);
+  try {
+    await putFunction(new FunctionStore(redis), input);
+  } finally {
+    redis.disconnect();
+  }
 }

@@ -165,6 +165,23 @@ describe('when the volatile Redis ends and comes back empty', () => {
   });
 });
 
+describe('when the volatile Redis takes commands and does not answer', () => {
+  it('a call gets 503, and calls go on once it answers again', { timeout: 15_000 }, async () => {
+    const worker = await platform.worker(answerWith('done'));
+    expect((await fetch(url())).status).toBe(200);
+    platform.volatile.pause();
+    try {
+      expect((await fetch(url())).status).toBe(503);
+    } finally {
+      platform.volatile.resume();
+    }
+    await vi.waitFor(async () => expect((await status()).redis.volatile).toBe(true), { timeout: 5000 });
+    expect(await (await fetch(url())).text()).toBe('done');
+    // The call that was given up is not run by the queue that remembers it.
+    expect(worker.calls.size).toBe(2);
+  });
+});
+
 describe('when the durable Redis is away', () => {
   it('known functions go on working, others get 503, and changes are seen once it is back', async () => {
     await platform.addFunction({ name: 'other' });
