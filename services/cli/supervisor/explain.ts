@@ -1,4 +1,4 @@
-/** Why it did not start, as an error that a person can act upon. Pure. */
+/** Why it did not start, as an error that a person can act upon. */
 import type { Config } from '../../platform/config.ts';
 import { CliError } from '../output.ts';
 import { LockedError } from './lock.ts';
