@@ -3,13 +3,16 @@
  * On node:http: the global fetch alone would cost a third of the command's start-up time.
  */
 import { readFileSync } from 'node:fs';
-import { type ClientRequest, type IncomingMessage, type RequestOptions, request as requestHttp } from 'node:http';
+import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import { join } from 'node:path';
 import { pipeline, type Readable } from 'node:stream';
 import type { z } from 'zod';
 import { errorBodySchema, StokeError } from '../contracts/errors.ts';
 import { type Config, parseConfig } from '../platform/config.ts';
 import { CliError } from './output.ts';
+
+/** Not imported: an import reads every export, and node:http's WebSocket would load all of undici (10 ms). */
+const http = process.getBuiltinModule('node:http');
 
 export interface GatewayRequest {
   method: string;
@@ -36,7 +39,7 @@ export class GatewayClient {
   async send(options: GatewayRequest): Promise<IncomingMessage> {
     options.signal?.throwIfAborted();
     const url = new URL(this.url + options.path);
-    const request = url.protocol === 'https:' ? (await import('node:https')).request : requestHttp;
+    const request = url.protocol === 'https:' ? (await import('node:https')).request : http.request;
     return new Promise((resolve, reject) => {
       const settings: RequestOptions = { method: options.method, agent: false };
       if (options.headers) settings.headers = options.headers;
