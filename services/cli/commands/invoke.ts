@@ -108,10 +108,14 @@ async function showAnswer(answer: IncomingMessage, json: boolean): Promise<void>
 
 /** Bytes to stdout as they come, at the speed of whoever reads them. */
 async function pipeOut(answer: IncomingMessage): Promise<void> {
-  for await (const chunk of answer) {
-    if (process.stdout.write(chunk as Buffer)) continue;
+  let last: number | undefined;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    last = chunk.at(-1);
+    if (process.stdout.write(chunk)) continue;
     await new Promise<void>((resolve) => process.stdout.once('drain', resolve));
   }
+  // On a terminal the shell's prompt would follow in the same line; in a pipe the bytes are the function's alone.
+  if (process.stdout.isTTY && last !== undefined && last !== 0x0a) process.stdout.write('\n');
 }
 
 async function showAsJson(answer: IncomingMessage, status: number): Promise<void> {
