@@ -16,6 +16,8 @@ export interface ProcessSpec {
   readonly readyMs: number;
   /** Longest that it may take to end after SIGTERM. */
   readonly stopMs: number;
+  /** It is ended before the stages are, last one first. */
+  readonly endsFirst?: boolean;
   /** Environment of its later lives, from what it said when it became ready first. */
   readonly laterEnv?: (ready: Record<string, unknown>) => Record<string, string>;
 }
@@ -39,14 +41,15 @@ export function processTable(config: Config, surroundings: Surroundings): Proces
   if (config.redis.embedded.volatile) redis.push(volatileRedis(config, surroundings));
   const gateway: ProcessSpec = {
     ...service('gateway', surroundings),
+    // What it has taken in, the others still answer.
+    endsFirst: true,
     // With port 0 the first life chose; the later ones stay where callers know them to be.
     laterEnv: ({ host, port }) => ({
       STOKE_LISTEN: String(host).includes(':') ? `[${host}]:${port}` : `${host}:${port}`,
     }),
   };
-  return [redis, [service('daemon', surroundings)], [gateway], [service('worker', surroundings)]].filter(
-    (stage) => stage.length > 0,
-  );
+  const stages = [redis, [service('daemon', surroundings)], [gateway], [service('worker', surroundings)]];
+  return stages.filter((stage) => stage.length > 0);
 }
 
 function service(name: string, { root, node, environment }: Surroundings): ProcessSpec {

@@ -125,9 +125,7 @@ export class Supervisor {
 
     for (const stage of this.#processes) {
       this.#shutdown.signal.throwIfAborted();
-      this.#undo.defer(async () => {
-        await Promise.all(stage.map((each) => each.stop(this.#hurry.signal)));
-      });
+      this.#undo.defer(() => this.#stop(stage));
       await Promise.race([Promise.all(stage.map((each) => each.start())), rejection(this.#shutdown.signal)]);
     }
     if (this.#url === null) throw new Error('no process said where the gateway listens');
@@ -153,6 +151,8 @@ export class Supervisor {
   #on(event: ProcessEvent): void {
     if (event.event === 'started' || event.event === 'exited') this.#record();
     if (event.event === 'ready' && event.name === 'gateway') this.#publish(event.info);
+    // On the way up and down one process misses another for a moment, and says so; its log has it.
+    if (event.event === 'logged' && event.level === 'warn' && this.status().state !== 'ready') return;
     this.#options.onEvent(event);
   }
 
@@ -181,7 +181,12 @@ export class Supervisor {
   async #close(): Promise<void> {
     const { message } = this.#shutdown.signal.reason as ShutdownError;
     this.#options.onEvent({ event: 'stopping', reason: message });
+    await this.#stop(this.#processes.flat().filter((each) => each.spec.endsFirst));
     await this.#undo.disposeAsync();
+  }
+
+  async #stop(processes: readonly ManagedProcess[]): Promise<void> {
+    await Promise.all(processes.map((each) => each.stop(this.#hurry.signal)));
   }
 
   /** What does not survive the run, and the folder when nothing else is in it. */

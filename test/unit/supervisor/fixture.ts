@@ -95,5 +95,6 @@ export const fakeGateway: ProcessSpec = {
      server.on('error', (err) => { log({ level: 60, msg: err.message, err: { code: err.code, message: err.message } }); process.exit(1); });
      server.listen(port, '127.0.0.1', () => ready(server.address().port ? { host: '127.0.0.1', port: server.address().port } : {}));`,
   ),
+  endsFirst: true,
   laterEnv: ({ host, port }) => ({ STOKE_LISTEN: `${host}:${port}` }),
 };

@@ -44,26 +44,29 @@ function redisStage(): ProcessSpec[] {
 
 const worker = script('worker', 'ready();');
 
-test.runIf(isRoot)('starts stage by stage, says where the gateway is, and stops in the opposite order', async () => {
-  const supervisor = supervise([redisStage(), [script('daemon', 'ready();')], [fakeGateway], [worker]]);
-  const url = await supervisor.start();
-  expect((await fetch(url)).status).toBe(200);
-  expect(JSON.parse(installation.read('run/gateway.json'))).toEqual({ url });
-  expect(supervisor.status()).toMatchObject({ state: 'ready', url });
-  const pids = supervisor.status().processes.map((each) => ({
-    pid: each.pid as number,
-    startTime: readStartTime(each.pid as number) as string,
-  }));
+test.runIf(isRoot)(
+  'starts stage by stage, says where the gateway is, and stops the gateway first, then stage by stage back',
+  async () => {
+    const supervisor = supervise([redisStage(), [script('daemon', 'ready();')], [fakeGateway], [worker]]);
+    const url = await supervisor.start();
+    expect((await fetch(url)).status).toBe(200);
+    expect(JSON.parse(installation.read('run/gateway.json'))).toEqual({ url });
+    expect(supervisor.status()).toMatchObject({ state: 'ready', url });
+    const pids = supervisor.status().processes.map((each) => ({
+      pid: each.pid as number,
+      startTime: readStartTime(each.pid as number) as string,
+    }));
 
-  supervisor.shutdown('enough');
-  await supervisor.ended();
-  const order = installation.events.flatMap((event) => (event.event === 'exited' ? [event.name] : []));
-  expect(order.slice(0, 3)).toEqual(['worker', 'gateway', 'daemon']);
-  expect(order.slice(3).toSorted()).toEqual(['redis-durable', 'redis-volatile']);
-  expect(await waitUntilGone(pids, 0)).toBe(true);
-  expect(existsSync(installation.path('run'))).toBe(false);
-  expect(installation.read('home/logs/worker.log')).toContain('ended worker');
-});
+    supervisor.shutdown('enough');
+    await supervisor.ended();
+    const order = installation.events.flatMap((event) => (event.event === 'exited' ? [event.name] : []));
+    expect(order.slice(0, 3)).toEqual(['gateway', 'worker', 'daemon']);
+    expect(order.slice(3).toSorted()).toEqual(['redis-durable', 'redis-volatile']);
+    expect(await waitUntilGone(pids, 0)).toBe(true);
+    expect(existsSync(installation.path('run'))).toBe(false);
+    expect(installation.read('home/logs/worker.log')).toContain('ended worker');
+  },
+);
 
 test.runIf(isRoot)('makes folders that only their owners may write', async () => {
   await supervise([[fakeGateway]]).start();
