@@ -1,4 +1,5 @@
 /** How invocations and instances end when it is not by an answer: errors, exits, cancel, deadline, a broken protocol. */
+import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFrame, frameTypes } from '../../../services/contracts/frames.ts';
 import { endAgents, type RunningAgent, startAgent } from './running-agent.ts';
@@ -76,6 +77,19 @@ describe('an instance ends', () => {
     expect(error).toMatchObject({ code: 'instance_exited', details: { exitCode: 7 } });
     expect(stdout).toBe('last line\n');
     expect(frames).toEqual(['error']);
+  });
+
+  it('with its last words whole, also when the worker was slow to read what it printed before', async () => {
+    const agent = await startEndings();
+    agent.socket.pause();
+    const stream = agent.request({ path: '/backlog-exit' });
+    // More than the socket's buffers hold: the rest waits in the agent when it exits.
+    await waitsToWrite(agent.pid);
+    agent.socket.resume();
+    expect(await agent.exited).toBe(7);
+    const { error, stdout } = agent.outcome(stream);
+    expect(stdout).toHaveLength(9 * 100_000);
+    expect(error).toMatchObject({ code: 'instance_exited', details: { exitCode: 7 } });
   });
 
   it('with the code in process.exitCode', async () => {
@@ -171,4 +185,9 @@ function request(change: Record<string, unknown>, stream = 1): Buffer {
   const length = Buffer.alloc(4);
   length.writeUInt32BE(head.byteLength);
   return encodeFrame(frameTypes.request, stream, Buffer.concat([length, head]));
+}
+
+/** Resolves once the process sleeps in a futex, which is how last words wait for room. */
+async function waitsToWrite(pid: number): Promise<void> {
+  while (!readFileSync(`/proc/${pid}/wchan`, 'utf8').includes('futex')) await new Promise(setImmediate);
 }

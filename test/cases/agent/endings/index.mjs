@@ -24,6 +24,10 @@ const endings = {
     console.log(`aborted: ${context.signal.reason.name}`);
     resolve('too late');
   })),
+  '/backlog-exit': async () => {
+    for (let line = 0; line < 9; line++) { console.log(String(line).repeat(99_999)); await later(1); }
+    process.exit(7);
+  },
   '/loop-exit': () => { process.exitCode = 4; process.exit(); },
   '/never': () => never,
 };
