@@ -27,7 +27,7 @@ async function up(options: { detach?: boolean; json?: boolean }): Promise<void> 
   const json = options.json === true;
   try {
     const { supervisor, url } = await launch(reportEvents({ json }));
-    printReady({ url, pid: process.pid, json, stop: 'Ctrl-C' });
+    printReady({ url, pid: process.pid, json, stop: process.stdin.isTTY ? 'Ctrl-C' : 'fn down' });
     reportDetached({ ready: { url, pid: process.pid } });
     await supervisor.ended();
   } catch (error) {

@@ -180,7 +180,8 @@ export class Supervisor {
 
   async #close(): Promise<void> {
     const { message } = this.#shutdown.signal.reason as ShutdownError;
-    this.#options.onEvent({ event: 'stopping', reason: message });
+    const running = this.#processes.flat().some((each) => each.pid !== undefined);
+    if (running) this.#options.onEvent({ event: 'stopping', reason: message });
     await this.#stop(this.#processes.flat().filter((each) => each.spec.endsFirst));
     await this.#undo.disposeAsync();
   }
