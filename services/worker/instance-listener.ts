@@ -84,8 +84,9 @@ export class InstanceListener {
 
   #attach(socket: Socket, hello: InstanceHello, rest: Buffer): boolean {
     const instance = this.#expected.get(hello.token);
-    if (!instance || instance.state === 'gone') return false;
+    if (!instance) return false;
     if (hello.channel === 'control') return instance.attachControl(socket, rest);
+    // Also when it is gone: its last words may be read after its end.
     return instance.output.attach(hello.channel, socket, rest);
   }
 }

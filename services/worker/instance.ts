@@ -21,6 +21,8 @@ import { encodeRequest, relayFromInstance } from './relay.ts';
 const exitBoundMs = 1000;
 /** How long its output is read after its end. */
 const drainBoundMs = 200;
+/** The connection of a process that has ended ends with it; a child of it may keep it open. */
+const connectionEndBoundMs = 200;
 /** An instance that does not answer a ping in this time is stuck. */
 const pingBoundMs = 1000;
 
@@ -125,7 +127,7 @@ export class Instance implements InvocationHost {
 
   /** Takes over the socket of its control channel. `rest` is what came behind the hello. @returns whether it is the first one */
   attachControl(socket: Socket, rest: Buffer): boolean {
-    if (this.#connection) return false;
+    if (this.#connection || this.#state === 'gone') return false;
     this.output.throttle.add(socket);
     this.#connection = new FrameConnection(socket, {
       onFrame: (frame) => this.#receive(frame),
@@ -180,9 +182,10 @@ export class Instance implements InvocationHost {
     this.send(frameTypes.ping, 0);
   }
 
-  /** The daemon saw it end. */
+  /** The daemon saw it end. With a connection, the connection's end tells more: whether the last request was read. */
   onExited(): void {
-    this.end({ kind: 'lost' });
+    if (!this.#connection) this.end({ kind: 'lost' });
+    else setTimeout(() => this.end({ kind: 'lost' }), connectionEndBoundMs).unref();
   }
 
   /** Ends it at once, whatever it does. A second call changes nothing. */

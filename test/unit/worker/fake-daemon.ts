@@ -58,6 +58,11 @@ export class FakeDaemon {
     this.containers.clear();
   }
 
+  /** Breaks the sessions and nothing else. */
+  endSessions(): void {
+    for (const stream of this.#streams) stream.end();
+  }
+
   kill(id: string): void {
     this.containers.get(id)?.child.kill('SIGKILL');
   }

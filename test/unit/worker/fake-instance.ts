@@ -28,6 +28,8 @@ function channel(name: 'control' | 'stdout' | 'stderr'): Promise<Socket> {
       socket.write(encodeFrame(frameTypes.hello, 0, JSON.stringify({ token, channel: name })));
       resolve(socket);
     });
+    // The worker may close it in the middle of anything; then this process is over.
+    socket.on('error', () => process.exit(0));
     socket.on('close', () => process.exit(0));
   });
 }

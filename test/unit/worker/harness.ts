@@ -65,7 +65,9 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     logs: async (name, invocation) => {
       const query = { op: 'logs', function: name, follow: false, ...(invocation ? { invocation } : {}) } as const;
-      const { text } = await gateway.ask(query).done;
+      const reply = gateway.ask(query);
+      gateway.grant(reply, 64 * 1024 * 1024);
+      const { text } = await reply.done;
       return text
         .split('\n')
         .filter((line) => line !== '')
