@@ -24,6 +24,8 @@ export interface Harness {
   /** Writes a version's record. `settings` are those of `fn.json`. */
   deploy(name: string, settings?: Record<string, unknown>, version?: number): Promise<VersionRecord>;
   logs(name: string, invocation?: string): Promise<LogEntry[]>;
+  /** As a crash: it comes back empty. */
+  restartRedis(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -34,7 +36,7 @@ export interface HarnessOptions {
 
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   const folder = mkdtempSync(join(tmpdir(), 'stoke-worker-'));
-  const redisServer = await startRedis(folder);
+  let redisServer = await startRedis(folder);
   const redisPath = join(folder, 'redis.sock');
   const config = parseConfig({
     STOKE_HOME: join(folder, 'home'),
@@ -72,6 +74,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         .split('\n')
         .filter((line) => line !== '')
         .map((line) => JSON.parse(line) as LogEntry);
+    },
+    restartRedis: async () => {
+      redisServer.kill('SIGKILL');
+      await once(redisServer, 'exit');
+      redisServer = await startRedis(folder);
     },
     close: async () => {
       await worker.close();
