@@ -133,7 +133,7 @@ describe('closures', () => {
     '%s stays small: no validation library, no services, nothing that waits',
     (file) => {
       const isForbidden = (target: string) => {
-        if (isFile(target)) return !/^runtime\/((zygote|sys|sandbox|cgroup)\/|errors\.ts$)/.test(target);
+        if (isFile(target)) return !/^runtime\/((zygote|sys|sandbox|cgroup|network)\/|errors\.ts$)/.test(target);
         if (!target.startsWith('node:')) return target !== 'koffi';
         return effects.has(target) && target !== 'node:fs';
       };

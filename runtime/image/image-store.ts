@@ -114,6 +114,11 @@ export class ImageStore {
     return there;
   }
 
+  /** @returns the archive's bytes, undefined when the layer is not there */
+  layerSize(digest: string): number | undefined {
+    return this.hasLayer(digest) ? this.#layers.sizeBytes(digest) : undefined;
+  }
+
   /** See `LayerStore.put`. */
   putLayer(digest: string, stream: AsyncIterable<Uint8Array>, limits: LayerLimits): Promise<LayerStored> {
     return this.#layers.put(digest, stream, limits);

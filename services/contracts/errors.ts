@@ -20,6 +20,7 @@ export const errorCodes = {
   method_not_allowed: { status: 405, kind: 'user' },
   layer_missing: { status: 409, kind: 'user' },
   container_exists: { status: 409, kind: 'user' },
+  image_in_use: { status: 409, kind: 'user' },
   body_too_large: { status: 413, kind: 'user' },
   deploy_too_large: { status: 413, kind: 'user' },
   function_unloadable: { status: 422, kind: 'user' },
@@ -36,6 +37,7 @@ export const errorCodes = {
   container_start_failed: { status: 500, kind: 'system' },
   no_capacity: { status: 503, kind: 'system' },
   unavailable: { status: 503, kind: 'system' },
+  insufficient_storage: { status: 507, kind: 'system' },
   deadline_exceeded: { status: 504, kind: 'user' },
 } as const satisfies Record<string, { status: number; kind: ErrorKind }>;
 

@@ -33,9 +33,6 @@ export interface DaemonDependencies {
 
 type Env = { Bindings: HttpBindings };
 
-/** Keeps a session's connection from looking idle, and tells a peer that is gone from one that is quiet. */
-const sessionBeatMs = 10_000;
-
 export function createApp(dependencies: DaemonDependencies): Hono<Env> {
   const { containers, images, runtimes, log } = dependencies;
   const app = new Hono<Env>();
@@ -51,9 +48,12 @@ export function createApp(dependencies: DaemonDependencies): Hono<Env> {
   app.get('/v1/containers/:id/stats', (context) => context.json(containers.stats(containerId(context))));
   app.delete('/v1/containers/:id', async (context) => context.json(await containers.remove(containerId(context))));
 
-  app.on('HEAD', '/v1/layers/:digest', (context) => context.body(null, images.hasLayer(digest(context)) ? 200 : 404));
-  // Hono answers HEAD by the GET route of the same path.
-  app.get('/v1/layers/:digest', (context) => context.body(null, images.hasLayer(digest(context)) ? 200 : 404));
+  // Hono answers HEAD by the route of GET.
+  app.get('/v1/layers/:digest', (context) => {
+    const size = images.layerSize(digest(context));
+    if (size === undefined) return context.body(null, 404);
+    return context.body(null, 200, { 'content-length': String(size) });
+  });
   app.put('/v1/layers/:digest', async (context) => {
     const stored = await images.putLayer(digest(context), context.env.incoming as IncomingMessage);
     return context.json(stored, stored.created ? 201 : 200);
@@ -101,9 +101,7 @@ async function openSession(context: Context<Env>, { sessions }: DaemonDependenci
     // A write to a connection that has ended is not an error: onAbort tells of it.
     const send = (event: object) => void body.write(`${JSON.stringify(event)}\n`).catch(() => ended.resolve());
     const onClosed = await sessions.open(request, { send, end: () => ended.resolve() });
-    const beat = setInterval(() => void body.write('\n').catch(() => ended.resolve()), sessionBeatMs);
     await ended.promise;
-    clearInterval(beat);
     onClosed();
   });
 }

@@ -14,8 +14,8 @@ const codes: Partial<Record<RuntimeErrorCode, ErrorCode>> = {
   layer_too_large: 'deploy_too_large',
   layer_missing: 'layer_missing',
   image_not_found: 'image_not_found',
-  image_in_use: 'invalid_request',
-  storage_full: 'no_capacity',
+  image_in_use: 'image_in_use',
+  storage_full: 'insufficient_storage',
 };
 
 export function toApiError(error: unknown): unknown {

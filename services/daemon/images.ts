@@ -20,8 +20,9 @@ export class Images {
     this.#containers = containers;
   }
 
-  hasLayer(digest: string): boolean {
-    return this.#store.hasLayer(digest);
+  /** @returns the archive's bytes, undefined when it is not stored */
+  layerSize(digest: string): number | undefined {
+    return this.#store.layerSize(digest);
   }
 
   putLayer(digest: string, body: Readable): Promise<LayerStored> {
@@ -44,7 +45,7 @@ export class Images {
 
   async remove(digest: string): Promise<void> {
     if (this.#containers.usesImage(digest))
-      throw new StokeError('invalid_request', `image ${digest} is in use by a container; remove that first`);
+      throw new StokeError('image_in_use', `image ${digest} is in use by a container; remove that first`);
     await this.#store.removeImage(digest);
   }
 

@@ -70,7 +70,7 @@ export async function startGateway({ config, log }: ServiceContext, user: User |
     log.warn({ err: error }, 'looking for what unfinished deploys left failed; the next start looks again'),
   );
   return {
-    ready: { port: http.port },
+    ready: { host: config.listen.host, port: http.port },
     close: async () => {
       await http.close();
       await replyChannel.close();

@@ -8,11 +8,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { RuntimeError } from '../../runtime/errors.ts';
-import type { ImageStore } from '../../runtime/image/image-store.ts';
-import { packTar, type TarInput } from '../../runtime/image/tar.ts';
-import { canonicalJson } from '../../runtime/spec/canonical-json.ts';
-import { digestOf } from '../../runtime/spec/digest.ts';
+import { canonicalJson, digestOf, type ImageStore, packTar, RuntimeError, type TarInput } from '../../runtime/oci.ts';
 import { findSharedLibraries } from './shared-libraries.ts';
 
 export const nodeBaseReference = 'stoke/node:24';

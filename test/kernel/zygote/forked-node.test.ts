@@ -18,7 +18,7 @@ describe('a container that stays a Node process', () => {
     for (let done = 0; done < forks; done += 10) {
       const batch = await Promise.all(Array.from({ length: 10 }, () => lab.start()));
       const drawn = await Promise.all(batch.map((subject) => subject.run<unknown[]>(draw)));
-      for (const values of drawn) values.forEach((value, index) => seen[index]?.add(value));
+      for (const values of drawn) for (const [index, value] of values.entries()) seen[index]?.add(value);
       await Promise.all(batch.map(({ id }) => lab.containers.remove(id)));
     }
     expect(seen.map(({ size }) => size)).toEqual(Array(7).fill(forks));
