@@ -9,6 +9,7 @@ describe('a function loads', () => {
     { folder: 'load-esm-fetch', entry: 'index.js', style: 'fetch', answer: 'I am greeter' },
     { folder: 'load-esm-handler', entry: 'index.mjs', style: 'handler', answer: 'esm handler' },
     { folder: 'load-typeless', entry: 'index.js', style: 'handler', answer: 'index.js' },
+    { folder: 'load-typeless-await', entry: 'index.js', style: 'handler', answer: 'found out' },
     { folder: 'load-cjs-handler', entry: 'index.js', style: 'handler', answer: 'cjs in load-cjs-handler' },
     { folder: 'load-cjs-fetch', entry: 'index.cjs', style: 'fetch', answer: 'cjs fetch' },
     { folder: 'load-cjs-transpiled', entry: 'index.js', style: 'fetch', answer: 'transpiled' },
@@ -24,7 +25,7 @@ describe('a function loads', () => {
     const { body, frames } = await agent.call();
     expect(body.toString()).toBe(answer);
     expect(frames).toEqual(['head', 'settled']);
-    expect(agent.raw).toBe('');
+    expect(agent.raw + agent.outcome(0).stderr).toBe('');
     agent.socket.end();
     expect(await agent.exited).toBe(0);
   });
