@@ -63,9 +63,9 @@ export class GatewayLink {
     while (!signal.aborted) {
       const { greeted, reason } = await this.#connect();
       if (greeted) waitMs = firstRetryMs;
+      // Once per outage: at its beginning.
       if ((greeted || !told) && !signal.aborted) this.#options.log.warn({ err: reason }, 'no gateway; retrying');
-      told = !greeted || told;
-      if (greeted) told = true;
+      told = true;
       // Ended by close(): the loop's condition sees it.
       await sleep(waitMs, undefined, { signal }).catch(() => undefined);
       waitMs = Math.min(waitMs * 2, longestRetryMs);

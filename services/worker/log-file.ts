@@ -60,9 +60,13 @@ export class LogFile {
     if (this.#dropped > 0) lines.push(droppedNote(lines, this.#dropped));
     this.#buffer = [];
     this.#dropped = 0;
-    const write = this.#writes.then(() => this.#write(lines));
+    const write = this.#writes
+      .then(() => this.#write(lines))
+      .finally(() => {
+        this.#bufferedLength = this.#buffer.reduce((sum, line) => sum + line.length, 0);
+      });
     // The next write is tried also after a failed one; who waits for this one learns of its failure.
-    this.#writes = write.catch(() => undefined).finally(() => undefined);
+    this.#writes = write.catch(() => undefined);
     return write;
   }
 
@@ -121,8 +125,6 @@ export class LogFile {
       // How much was written is not known: look again.
       this.#end = undefined;
       throw error;
-    } finally {
-      this.#bufferedLength = this.#buffer.reduce((sum, line) => sum + line.length, 0);
     }
   }
 
