@@ -64,13 +64,15 @@ function parse(text: string): ContainerRecord | undefined {
 
 /**
  * Start time of a process, field 22 of /proc/<pid>/stat (proc(5)).
- * @returns undefined when there is no such process
+ * @returns undefined when there is no such process, or nothing of it but its exit status
  */
 export function processStartTicks(pid: number): number | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The second field is the command in parentheses and may contain anything.
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // A zombie whose new parent does not reap it stays for ever; it is dead all the same.
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : Number(fields[19]);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ESRCH') return undefined;

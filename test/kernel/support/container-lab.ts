@@ -1,5 +1,6 @@
 /** A runtime of its own for one test file: control groups, a zygote with the probe agent, a small image, and a clean-up that checks. */
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -122,6 +123,19 @@ export class ContainerLab {
     const launched = await this.containers.start(options, this.zygote);
     const run = options.payload.kind === 'serve' ? runner(await control.promise) : refuse;
     return { id: options.id, ...launched, run, output };
+  }
+
+  /** A container that becomes a busybox applet. */
+  startProgram(args: readonly string[], overrides: Overrides = {}): Promise<Subject> {
+    const path = '/usr/bin/busybox';
+    const programs = join(this.directory, 'programs');
+    mkdirSync(join(programs, 'usr/bin'), { recursive: true });
+    copyFileSync('/bin/busybox', join(programs, path));
+    return this.start({
+      rootfs: { layers: [this.image, programs], tmpBytes: 1 << 20, scratchBytes: 1 << 20 },
+      payload: { kind: 'exec', path, args },
+      ...overrides,
+    });
   }
 
   /** How a container ended, by itself. */

@@ -108,21 +108,12 @@ describe('a container that stays a Node process', () => {
 
 describe('a container that becomes another program', () => {
   it('execs it with its arguments, environment and directory, and passes its status on', async () => {
-    const program = '/usr/bin/busybox';
-    const subject = await lab.start({
+    const subject = await lab.startProgram(['sh', '-c', 'echo $WHO $(pwd) $$; echo problem >&2; exit 33'], {
       environment: { WHO: 'exec' },
-      rootfs: { layers: [lab.image, `${lab.directory}/programs`], tmpBytes: 1 << 20, scratchBytes: 1 << 20 },
-      payload: { kind: 'exec', path: program, args: ['sh', '-c', 'echo $WHO $(pwd) $$; echo problem >&2; exit 33'] },
     });
     expect(await lab.ended(subject.id)).toMatchObject({ code: 33 });
     await expect.poll(() => subject.output).toEqual({ 1: 'exec /var/task 1\n', 2: 'problem\n' });
   });
-  beforeAll(async () => {
-    const { mkdirSync, copyFileSync } = await import('node:fs');
-    mkdirSync(`${lab.directory}/programs/usr/bin`, { recursive: true });
-    copyFileSync('/bin/busybox', `${lab.directory}/programs/usr/bin/busybox`);
-  });
-
   it('reports a program that is not there as a failed start', async () => {
     const payload = { kind: 'exec', path: '/no/such/program', args: [] } as const;
     const subject = await lab.start({ payload });
