@@ -17,6 +17,7 @@ import { checkMachine, checkPrograms, findProgram, packageOfProgram, readMachine
 
 const root = realpathSync(join(dirname(fileURLToPath(import.meta.url)), '../..'));
 const linkPath = '/usr/local/bin/fn';
+const pinnedNode = join(root, 'node_modules/.bin/node');
 
 try {
   const machine = readMachine();
@@ -42,8 +43,17 @@ function requireAll(checks, heading) {
   );
 }
 
+/** npm 9 and 10 drop the link: it is also that of the package for the other processor, which they remove again. */
+function linkPinnedNode() {
+  const binary = `node-linux-${process.arch}/bin/node`;
+  if (existsSync(pinnedNode) || !existsSync(join(root, 'node_modules', binary))) return;
+  rmSync(pinnedNode, { force: true });
+  symlinkSync(`../${binary}`, pinnedNode);
+}
+
 /** `npm ci` unless node_modules is what the lockfile says. Install scripts are not run: nothing depends on one. */
 function installDependencies() {
+  linkPinnedNode();
   const reason = whyDependenciesAreStale();
   if (reason === undefined) return;
   say(`npm dependencies: ${reason}; installing what package-lock.json says`);
@@ -66,7 +76,7 @@ function installDependencies() {
  */
 function whyDependenciesAreStale() {
   const installed = /** @type {Lockfile | undefined} */ (readJson('node_modules/.package-lock.json'));
-  if (installed === undefined || !existsSync(join(root, 'node_modules/.bin/node'))) return 'not installed';
+  if (installed === undefined || !existsSync(pinnedNode)) return 'not installed';
   const locked = /** @type {Lockfile} */ (readJson('package-lock.json'));
   const wanted = /** @type {Manifest} */ (readJson('package.json'));
   for (const kind of /** @type {const} */ (['dependencies', 'devDependencies', 'optionalDependencies'])) {
