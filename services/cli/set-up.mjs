@@ -63,7 +63,8 @@ function installDependencies() {
   const node = process.env.npm_node_execpath ?? process.execPath;
   const status = npm ? run(node, [npm, ...args]) : run('npm', args);
   if (status !== 0) throw new Error('npm ci failed: see above; is the package registry reachable?');
-  if (!existsSync(join(root, 'node_modules/.bin/node'))) {
+  linkPinnedNode();
+  if (!existsSync(pinnedNode)) {
     throw new Error(
       'npm left out the pinned Node: run npm ci without --omit=optional and without another --cpu or --os',
     );
