@@ -202,10 +202,16 @@ export class Containers {
   #forked(container: Container, pid: number): void {
     container.pid = pid;
     this.#byPid.set(pid, container);
-    const startTicks = processStartTicks(pid);
-    // Not there any more: it has ended, and the signal that says so is on its way.
-    if (startTicks !== undefined) this.#options.store.save(recordOf(container, startTicks));
-    this.#reapChildren(); // it may have ended before its pid was known
+    // Its group tells of it until the record does; the start does not wait for the disk.
+    setImmediate(() => this.#record(container));
+  }
+
+  #record(container: Container): void {
+    const startTicks = processStartTicks(container.pid);
+    // Not there any more: it has ended, and the signal that says so may have come before its pid was known.
+    if (startTicks === undefined) this.#reapChildren();
+    else if (container.status === 'starting' || container.status === 'running')
+      this.#options.store.save(recordOf(container, startTicks));
   }
 
   #adopt(record: ContainerRecord): void {

@@ -7,6 +7,7 @@
  */
 import { existsSync, readdirSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 import { NamespacePool } from '../network/namespace.ts';
 import { lastCapability } from '../sys/capabilities.ts';
 import * as k from '../sys/constants.ts';
@@ -53,6 +54,8 @@ function prepare(): Omit<Inheritance, 'networkFd'> {
   dup(1, reportFd);
   setCloseOnExec(reportFd, true);
   const stage = enterStage(config.stage, config.binds);
+  // What is there now is compiled; of a function's code only what it runs shall be.
+  setFlagsFromString('--lazy');
   // Twice: what the first one frees lets the second one move more together, and more pages stay shared.
   (globalThis as { gc?: () => void }).gc?.();
   (globalThis as { gc?: () => void }).gc?.();
