@@ -9,7 +9,7 @@
  * `started`: an instance has it, and it is never repeated. `over`: everything that still arrives is ignored.
  */
 import type { IncomingMessage } from 'node:http';
-import { type ErrorBody, StokeError } from '../contracts/errors.ts';
+import { type ErrorBody, type ErrorCode, errorCodes, StokeError } from '../contracts/errors.ts';
 import type { AnswerHead, QueuedInvocation, Stage, Started } from '../contracts/invocation.ts';
 import type { Admission, Gauge } from './admission.ts';
 import type { Answer } from './answer.ts';
@@ -196,19 +196,25 @@ export class Invocation implements Placeable {
     this.#upload?.stop();
   }
 
-  /** What the caller sees of an error: what the handler threw is the function's own affair unless its settings say otherwise. */
+  /** What the caller sees of an error: what the code said is the function's own affair unless its settings say otherwise. */
   #shown(error: ErrorBody): ErrorBody {
-    const { stack: _, ...details } = error.details ?? {};
-    const hidden = error.code === 'handler_error' && !this.#known.exposeErrors;
-    return hidden
-      ? {
-          code: error.code,
-          message: 'the function threw an error; its log has the message',
-          details: { invocation: this.item.id },
-        }
-      : { code: error.code, message: error.message, details: { ...details, invocation: this.item.id } };
+    const invocation = this.item.id;
+    const instead = hiddenMessages[error.code];
+    // A failed start of the platform's own names places of this machine: those are for the log, whatever the settings say.
+    if (instead && (!this.#known.exposeErrors || errorCodes[error.code].kind === 'system'))
+      return { code: error.code, message: instead, details: { invocation } };
+    const { stack: _, output, ...details } = error.details ?? {};
+    const said = this.#known.exposeErrors && output !== undefined ? { output } : {};
+    return { code: error.code, message: error.message, details: { ...details, ...said, invocation } };
   }
 }
+
+/** Said to callers in place of the error's own text; that is in the function's log. */
+const hiddenMessages: Partial<Record<ErrorCode, string>> = {
+  handler_error: 'the function threw an error; its log has the message',
+  function_unloadable: 'the function could not be loaded; its log has the reason',
+  container_start_failed: 'an instance could not be started; the log has the reason',
+};
 
 function deadlineExceeded(phase: Phase, timeoutMs: number): StokeError {
   const stage: Stage = phase === 'receiving' || phase === 'waiting' ? 'queue' : 'handler';
