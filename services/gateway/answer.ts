@@ -119,8 +119,8 @@ export class Answer {
     if (retryAfter !== undefined) headers.push('retry-after', `${retryAfter}`);
     this.#pushPlatformHeaders(headers, undefined);
     this.#response.writeHead(errorCodes[error.code].status, headers);
-    this.#response.end(text);
-    this.#linger();
+    if (this.#request.complete) this.#response.end(text);
+    else this.#endAfterRequest(text);
   }
 
   /** @returns false when the client has to take some before more is sent */
@@ -169,14 +169,16 @@ export class Answer {
   }
 
   /**
-   * The rest of the request body is read and thrown away for a moment: closing over unread bytes would reset the
-   * connection, and many clients would then never see the answer.
+   * Says everything now, but ends the answer only when the rest of the request body has been read and thrown away, or
+   * after a moment. An end closes the connection of a client that does not keep it alive; closing over unread bytes
+   * resets it, and many clients would then never see the answer.
    */
-  #linger(): void {
+  #endAfterRequest(text: string): void {
     const request = this.#request;
-    if (request.complete) return;
+    this.#response.write(text);
     const timer = setTimeout(() => request.socket.destroy(), lingerMs);
     request.once('close', () => clearTimeout(timer));
+    request.once('end', () => this.#response.end());
     request.resume();
   }
 }
