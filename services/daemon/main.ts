@@ -63,8 +63,19 @@ async function start({ config, log }: ServiceContext): Promise<RunningService> {
       await Promise.all([...runtimes.values()].map(({ zygote }) => zygote.close()));
       await store.close();
       for (const directory of hierarchy.directories) rmdirSync(directory);
+      for (const folder of ['containers', 'zygotes']) removeEmpty(`${config.run}/${folder}`);
     },
   };
+}
+
+/** What is still in it is the next daemon's to reconcile. */
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'ENOTEMPTY') throw error;
+  }
 }
 
 /** Binds the socket for root and the group; what a killed daemon left in its place goes. */
