@@ -1,0 +1,112 @@
+import { spawn } from 'node:child_process';
+import { readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs';
+import { fail } from './lib/database.mjs';
+
+const deeds = {
+  nothing: () => 'well behaved',
+  throw: () => fail('the password is 1234'),
+  reject: async () => {
+    await null;
+    fail('later');
+  },
+  'throw-string': () => {
+    throw 'a string';
+  },
+  'throw-null': () => {
+    throw null;
+  },
+  'throw-getter': () => {
+    throw {
+      get message() {
+        throw new Error('twice');
+      },
+    };
+  },
+  bigint: () => ({ items: [{ price: 1n }] }),
+  cycle: () => {
+    const result = { name: 'loop' };
+    result.self = { result };
+    return result;
+  },
+  'bad-status': () => ({ statusCode: 99, body: '' }),
+  'bad-header': () => ({ statusCode: 200, headers: { 'x-bad': 'a\r\nx-injected: 1' }, body: '' }),
+  exit: () => {
+    console.log('last words');
+    process.exit(7);
+  },
+  abort: () => process.abort(),
+  'kill-itself': () => process.kill(process.pid, 'SIGKILL'),
+  uncaught: () => {
+    setTimeout(() => fail('from a timer'), 5);
+    return new Promise(() => {});
+  },
+  spin: () => {
+    for (;;);
+  },
+  wait: () => new Promise(() => {}),
+  hoard: () => {
+    const kept = [];
+    for (;;) kept.push(Buffer.alloc(1024 * 1024, 1));
+  },
+  'hoard-objects': () => {
+    const kept = [];
+    for (;;) kept.push({ number: kept.length, text: `entry ${kept.length}` });
+  },
+  'fill-tmp': () => {
+    try {
+      for (let file = 0; ; file++) writeFileSync(`/tmp/${file}`, Buffer.alloc(256 * 1024, 1));
+    } catch (error) {
+      return { code: error.code };
+    }
+  },
+  flood: () => {
+    const line = 'x'.repeat(1000);
+    for (let count = 0; count < 50_000; count++) console.log(line);
+    return 'flooded';
+  },
+  'flood-raw': async () => {
+    const line = Buffer.from(`${'y'.repeat(999)}\n`);
+    for (let count = 0; count < 20_000; count++) {
+      try {
+        writeSync(1, line);
+      } catch (error) {
+        if (error.code !== 'EAGAIN') throw error;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    return 'flooded';
+  },
+  /** Writes nonsense to every socket it has, the one to the worker among them. */
+  garbage: () => {
+    for (const fd of readdirSync('/proc/self/fd').map(Number)) {
+      if (fd > 2 && readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:')) writeSync(fd, 'GARBAGE! '.repeat(20));
+    }
+    return new Promise(() => {});
+  },
+  /** Announces a frame of four gigabytes, and sends a part of it. */
+  'endless-frame': () => {
+    for (const fd of readdirSync('/proc/self/fd').map(Number)) {
+      if (fd > 2 && readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:'))
+        writeSync(fd, Buffer.concat([Buffer.from('fffffff00600000001', 'hex'), Buffer.alloc(1000)]));
+    }
+    return new Promise(() => {});
+  },
+  /** Each child starts two more. */
+  bomb: async () => {
+    const code = 'for (;;) try { require("node:child_process").spawn(process.execPath, ["-e", process.argv[1], process.argv[1]], { stdio: "ignore" }).on("error", () => {}) } catch {}';
+    let failed;
+    for (let count = 0; count < 100; count++) {
+      try {
+        spawn(process.execPath, ['-e', code, code], { stdio: 'ignore' }).on('error', (error) => {
+          failed ??= error.code;
+        });
+      } catch (error) {
+        failed ??= error.code;
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return { failed };
+  },
+};
+
+export const handler = (deed) => deeds[deed]();

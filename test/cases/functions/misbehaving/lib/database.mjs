@@ -1,0 +1,3 @@
+export function fail(message) {
+  throw new TypeError(message, { cause: new Error('the cause') });
+}

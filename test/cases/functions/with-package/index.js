@@ -1,0 +1,3 @@
+import isNumber from 'is-number';
+
+export const handler = (event) => isNumber(event);
