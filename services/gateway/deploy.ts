@@ -166,7 +166,10 @@ async function verify(deps: DeployDeps, version: VersionRecord): Promise<number>
     const answer = (await deps.workers.askOne(query, verifyWithinMs)) as { startMs?: unknown } | undefined;
     return typeof answer?.startMs === 'number' ? answer.startMs : 0;
   } catch (error) {
-    throw asUnloadable(error);
+    if (!(error instanceof StokeError) || error.code !== 'container_start_failed') throw asUnloadable(error);
+    // Its message names places of the machine.
+    deps.log.error({ err: error, function: version.function, version: version.version }, 'the verifying start failed');
+    throw new StokeError(error.code, 'an instance could not be started; the log of the gateway has the reason');
   }
 }
 
