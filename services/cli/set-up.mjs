@@ -18,6 +18,8 @@ import { checkMachine, checkPrograms, findProgram, packageOfProgram, readMachine
 const root = realpathSync(join(dirname(fileURLToPath(import.meta.url)), '../..'));
 const linkPath = '/usr/local/bin/fn';
 const pinnedNode = join(root, 'node_modules/.bin/node');
+/** Debian's packages of the programs that only the tests call. */
+const packageOfTestProgram = process.argv[2] === 'test' ? { busybox: 'busybox-static' } : {};
 
 try {
   const machine = readMachine();
@@ -101,6 +103,7 @@ function installPackages({ programs, redisNeeded }) {
   const lacking = Object.entries(packageOfProgram).filter(
     ([program]) => !programs.includes(program) && (redisNeeded || program !== 'redis-server'),
   );
+  lacking.push(...Object.entries(packageOfTestProgram).filter(([program]) => !findProgram(program)));
   const packages = [...new Set(lacking.map(([, debianPackage]) => debianPackage))];
   if (packages.length === 0) return false;
   if (!findProgram('apt-get')) {

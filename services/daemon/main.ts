@@ -12,6 +12,9 @@ import { Sessions } from './sessions.ts';
 /** Network namespaces of functions that do not exist yet. */
 const spareNetworks = 8;
 
+/** A layer that was uploaded and not used yet may be part of a deploy under way. */
+const unreferencedKeptMs = 60 * 60 * 1000;
+
 async function start({ config, log }: ServiceContext): Promise<RunningService> {
   mkdirSync(config.run, { recursive: true, mode: 0o750 });
   mkdirSync(config.home, { recursive: true, mode: 0o751 });
@@ -39,6 +42,10 @@ async function start({ config, log }: ServiceContext): Promise<RunningService> {
     onLost: (reason) => log.error({ reason }, 'zygote ended; starting another'),
   });
 
+  store.removeUnreferenced(unreferencedKeptMs).catch((error: unknown) => {
+    log.warn({ err: error }, 'removing layers that no image uses failed; the next start tries again');
+  });
+
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
@@ -63,6 +70,7 @@ async function start({ config, log }: ServiceContext): Promise<RunningService> {
       await Promise.all([...runtimes.values()].map(({ zygote }) => zygote.close()));
       await store.close();
       for (const directory of hierarchy.directories) rmdirSync(directory);
+      for (const name of ['containers', 'zygotes']) rmSync(`${config.run}/${name}`, { recursive: true, force: true });
       for (const folder of ['containers', 'zygotes']) removeEmpty(`${config.run}/${folder}`);
     },
   };
