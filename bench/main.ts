@@ -4,12 +4,14 @@
  */
 import { parseArgs } from 'node:util';
 import { cold } from './cold.ts';
+import { deploy } from './deploy.ts';
+import { memory } from './memory.ts';
 import type { Bench } from './support/bench.ts';
 import { describeCommit, describeMachine } from './support/machine.ts';
 import { type Report, renderReport, storeReport } from './support/report.ts';
 import { warm } from './warm.ts';
 
-const benches: Readonly<Record<string, Bench>> = { cold, warm };
+const benches: Readonly<Record<string, Bench>> = { cold, warm, memory, deploy };
 
 const usage = 'npm run bench -- <name>... [--n N] [--json]';
 

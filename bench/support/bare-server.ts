@@ -1,11 +1,7 @@
-/**
- * The ceiling of warm calls: a bare Node HTTP server, in a process of its own, without platform and walls.
- * Run as a program it serves until its stdin ends; imported it starts that program.
- */
+/** The ceiling of warm calls: a bare Node HTTP server, in a process of its own, without platform and walls. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cleanEnvironment } from './clean-environment.ts';
 
@@ -17,9 +13,11 @@ export interface BareServer extends AsyncDisposable {
   readonly pid: number;
 }
 
+const program = join(import.meta.dirname, 'bare-server-process.mjs');
+
 /** @param text what it answers */
 export async function startBareServer(text = answerText): Promise<BareServer> {
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', import.meta.filename, text], {
+  const child = spawn(process.execPath, [program, text, answerType], {
     env: cleanEnvironment(),
     stdio: ['pipe', 'pipe', 'inherit'],
   });
@@ -37,13 +35,3 @@ export async function startBareServer(text = answerText): Promise<BareServer> {
     },
   };
 }
-
-function serve(text: string): void {
-  const server = createServer((_, response) => {
-    response.writeHead(200, { 'content-type': answerType, 'content-length': Buffer.byteLength(text) }).end(text);
-  });
-  server.listen(0, '127.0.0.1', () => process.stdout.write(`${(server.address() as AddressInfo).port}\n`));
-  process.stdin.resume().on('end', () => process.exit(0));
-}
-
-if (import.meta.main) serve(process.argv[2] ?? answerText);
