@@ -100,6 +100,7 @@ function whyDependenciesAreStale() {
  * @returns {boolean} whether anything was installed
  */
 function installPackages({ programs, redisNeeded }) {
+  /** @type {[string, string][]} */
   const lacking = Object.entries(packageOfProgram).filter(
     ([program]) => !programs.includes(program) && (redisNeeded || program !== 'redis-server'),
   );
