@@ -11,6 +11,7 @@ const instanceCodes: ReadonlySet<string> = new Set<ErrorCode>([
   'method_not_allowed',
   'body_too_large',
   'client_closed',
+  'instance_exited',
 ]);
 
 /** Longest message and stack that are kept. */
@@ -18,7 +19,7 @@ const maxTextLength = 16 * 1024;
 
 export interface InstanceError {
   readonly body: ErrorBody;
-  /** For the log: the stack when it came, else the message. */
+  /** For the log: the name of what was thrown, its message, and the stack as far as it came. */
   readonly text: string;
 }
 
@@ -32,10 +33,11 @@ export function readInstanceError(payload: Buffer, fallback: ErrorCode): Instanc
   const plain = isRecord(details) ? details : undefined;
   const trace = stackText(stack) ?? stackText(plain?.stack);
   const short = message.slice(0, maxTextLength);
+  const named = typeof plain?.name === 'string' && plain.name !== '' ? `${plain.name}: ${short}` : short;
   return {
     // The stack is for the log: a gateway that exposes messages must not come to expose paths with them.
     body: { code: known, message: short, ...(plain ? { details: withoutStack(plain) } : {}) },
-    text: (trace === undefined || trace.includes(message) ? (trace ?? short) : `${short}\n${trace}`).slice(
+    text: (trace === undefined || trace.includes(message) ? (trace ?? named) : `${named}\n${trace}`).slice(
       0,
       maxTextLength,
     ),

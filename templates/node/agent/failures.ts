@@ -5,6 +5,7 @@ import type { ErrorBody } from '../../../services/contracts/errors.ts';
 /** Longer texts are cut: an error is read by people. */
 const maxMessageLength = 8 * 1024;
 const maxFrames = 30;
+const maxCauses = 4;
 
 /** A mistake in what the function returned, or in what the caller sent. */
 export class AnswerError extends Error {
@@ -38,13 +39,23 @@ export function describeThrown(thrown: unknown, root: string): Thrown {
   try {
     if (thrown instanceof Error) {
       const message = relative(String(thrown.message), root) || `${thrown.name} without a message`;
-      return { message: cut(message), name: String(thrown.name), stack: userFrames(String(thrown.stack), root) };
+      return { message: cut(message), name: String(thrown.name), stack: stackLines(thrown, root) };
     }
     return { message: cut(`threw ${inspect(thrown, { depth: 2 })}`), name: typeof thrown, stack: [] };
   } catch {
     // A getter or a custom inspect function of the thrown value threw in turn; there is nothing to learn from that.
     return { message: 'threw a value that cannot be shown', name: typeof thrown, stack: [] };
   }
+}
+
+/** The frames of an error in the function's own files, then those of its causes. */
+function stackLines(thrown: Error, root: string, depth = 0): string[] {
+  const frames = userFrames(String(thrown.stack), root);
+  const { cause } = thrown;
+  if (cause === undefined || depth >= maxCauses) return frames;
+  if (!(cause instanceof Error)) return [...frames, `caused by ${relative(inspect(cause, { depth: 1 }), root)}`];
+  const said = relative(`${cause.name}: ${cause.message}`, root);
+  return [...frames, `caused by ${cut(said)}`, ...stackLines(cause, root, depth + 1)];
 }
 
 /** Stack frames in files below `root`, with paths relative to it: `at load (lib/data.ts:3:9)`. */

@@ -66,10 +66,11 @@ test('a head whose length contradicts its frame is refused', () => {
 test('an instance’s error keeps codes that are its to use, and loses its stack', () => {
   const read = (value: unknown) => readInstanceError(Buffer.from(JSON.stringify(value)), 'handler_error');
   expect(read({ code: 'invalid_request', message: 'no JSON' }).body.code).toBe('invalid_request');
+  expect(read({ code: 'instance_exited', message: 'x' }).body.code).toBe('instance_exited');
   expect(read({ code: 'no_capacity', message: 'x' }).body.code).toBe('handler_error');
   expect(read({ code: 'handler_error', message: 'm', details: { stack: ['at a', 'at b'], name: 'E' } })).toEqual({
     body: { code: 'handler_error', message: 'm', details: { name: 'E' } },
-    text: 'm\n    at a\n    at b',
+    text: 'E: m\n    at a\n    at b',
   });
   expect(() => read({ code: 'handler_error' })).toThrow('no message');
   expect(() => read(null)).toThrow('not an object');

@@ -202,7 +202,7 @@ test('an error of the handler keeps its message, and its stack goes to the log o
   const reply = await (await gateway.call({ path: '/throw' })).done;
   expect(reply.error).toEqual({ code: 'handler_error', message: 'boom', details: { name: 'Error' } });
   const entries = await harness.logs('plain', reply.id);
-  expect(entries.map(({ text }) => text)).toEqual(['boom', '    at here']);
+  expect(entries.map(({ text }) => text)).toEqual(['Error: boom', '    at here']);
 });
 
 test('an instance cannot pass its error off as the platform’s', async () => {
