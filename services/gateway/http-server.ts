@@ -37,7 +37,9 @@ function listen(server: Server, { host, port }: { host: string; port: number }):
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const reason = cause.code === 'EADDRINUSE' ? 'another process listens there' : cause.message;
       const remedy = 'set STOKE_LISTEN to another address';
-      reject(new Error(`cannot listen on ${host}:${port}: ${reason}; ${remedy}`, { cause }));
+      const error = new Error(`cannot listen on ${host}:${port}: ${reason}; ${remedy}`, { cause });
+      // The code tells the supervisor that another attempt is in vain.
+      reject(Object.assign(error, { code: cause.code }));
     });
     server.listen({ host, port, backlog: 4096 }, resolve);
   });

@@ -25,7 +25,8 @@ function readEntry(entry: Record<string, unknown>): LogLine {
   const error = isObject(entry.err) ? entry.err : undefined;
   const message = typeof entry.msg === 'string' ? entry.msg : '';
   const cause = typeof error?.message === 'string' && !message.includes(error.message) ? error.message : '';
-  const text = [message, cause].filter((part) => part !== '').join(': ');
+  // pino writes the causes of an error into its message, which then may begin with what was said.
+  const text = cause.startsWith(message) ? cause : [message, cause].filter((part) => part !== '').join(': ');
   return typeof error?.code === 'string' ? { level, text, code: error.code } : { level, text };
 }
 
