@@ -2,6 +2,18 @@ import { spawn } from 'node:child_process';
 import { readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { fail } from './lib/database.mjs';
 
+function ownSockets() {
+  return readdirSync('/proc/self/fd').map(Number).filter((fd) => fd > 2 && linkOf(fd).startsWith('socket:'));
+}
+
+function linkOf(fd) {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return ''; // The one that the list was read with.
+  }
+}
+
 const deeds = {
   nothing: () => 'well behaved',
   throw: () => fail('the password is 1234'),
@@ -35,7 +47,6 @@ const deeds = {
     process.exit(7);
   },
   abort: () => process.abort(),
-  'kill-itself': () => process.kill(process.pid, 'SIGKILL'),
   uncaught: () => {
     setTimeout(() => fail('from a timer'), 5);
     return new Promise(() => {});
@@ -78,17 +89,13 @@ const deeds = {
   },
   /** Writes nonsense to every socket it has, the one to the worker among them. */
   garbage: () => {
-    for (const fd of readdirSync('/proc/self/fd').map(Number)) {
-      if (fd > 2 && readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:')) writeSync(fd, 'GARBAGE! '.repeat(20));
-    }
+    for (const fd of ownSockets()) writeSync(fd, 'GARBAGE! '.repeat(20));
     return new Promise(() => {});
   },
   /** Announces a frame of four gigabytes, and sends a part of it. */
   'endless-frame': () => {
-    for (const fd of readdirSync('/proc/self/fd').map(Number)) {
-      if (fd > 2 && readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:'))
-        writeSync(fd, Buffer.concat([Buffer.from('fffffff00600000001', 'hex'), Buffer.alloc(1000)]));
-    }
+    for (const fd of ownSockets())
+      writeSync(fd, Buffer.concat([Buffer.from('fffffff00600000001', 'hex'), Buffer.alloc(1000)]));
     return new Promise(() => {});
   },
   /** Each child starts two more. */
