@@ -35,20 +35,23 @@ export class Cgroup {
   }
 
   /** @throws RuntimeError `cgroup_exists`; nothing of it is left when it throws anything */
-  create(limits: CgroupLimits): void {
+  create(): void {
     const made: string[] = [];
     try {
       for (const directory of this.#directories()) {
         mkdirSync(directory);
         made.push(directory);
       }
-      for (const write of limitWrites(this.#hierarchy.version, limits)) this.#write(write);
     } catch (cause) {
       for (const directory of made) void rmdir(directory).catch(() => undefined);
       if ((cause as NodeJS.ErrnoException).code === 'EEXIST')
         throw new RuntimeError('cgroup_exists', `control group "${this.name}" exists already`, { cause });
       throw cause;
     }
+  }
+
+  limit(limits: CgroupLimits): void {
+    for (const write of limitWrites(this.#hierarchy.version, limits)) this.#write(write);
   }
 
   get entry(): CgroupEntry {

@@ -10,6 +10,7 @@ import { constants } from 'node:os';
 import { Cgroup } from '../cgroup/cgroup.ts';
 import type { CgroupLimits } from '../cgroup/control-files.ts';
 import { type CgroupHierarchy, listGroups } from '../cgroup/hierarchy.ts';
+import { CgroupPool } from '../cgroup/pool.ts';
 import { RuntimeError } from '../errors.ts';
 import { type ChildExit, reap } from '../sys/syscalls.ts';
 import type { ZygoteKeeper } from '../zygote/keeper.ts';
@@ -34,6 +35,16 @@ export interface ContainerEnd {
   readonly memoryPeakBytes: number | null;
   readonly memoryLimitBytes: number;
   readonly cpuMicroseconds: number | null;
+}
+
+/** What an earlier daemon left. */
+export interface Reconciled {
+  /** Ids of containers that live and are this daemon's now. */
+  readonly adopted: string[];
+  /** Ids of containers that had ended; nothing is left of them. */
+  readonly removed: string[];
+  /** Control groups without a record, removed with whatever was in them. */
+  readonly strayGroups: number;
 }
 
 interface Container {
@@ -63,6 +74,7 @@ export interface ContainersOptions {
 }
 
 const uidCount = 65_536;
+const spareCgroups = 8;
 /** How often adopted containers, which are nobody's children any more, are looked at. */
 const adoptedPollMs = 500;
 
@@ -73,11 +85,13 @@ export class Containers {
   readonly #adopted = new Set<Container>();
   readonly #uids = new Set<number>();
   #nextUid = 0;
+  readonly #cgroups: CgroupPool;
   readonly #onChild = () => this.#reapChildren();
   #adoptedTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ContainersOptions) {
     this.#options = options;
+    this.#cgroups = new CgroupPool(options.hierarchy, spareCgroups);
     process.on('SIGCHLD', this.#onChild);
   }
 
@@ -149,36 +163,36 @@ export class Containers {
    * Finds what an earlier daemon left: containers that live and have a record are adopted, all else is removed.
    * To be called once, before any start.
    */
-  async reconcile(): Promise<{ adopted: string[]; removed: string[] }> {
-    const records = new Map(this.#options.store.load().map((record) => [record.id, record]));
-    const names = new Set([...listGroups(this.#options.hierarchy), ...records.keys()]);
+  async reconcile(): Promise<Reconciled> {
     const adopted: string[] = [];
     const removed: string[] = [];
-    for (const name of names) {
-      const record = records.get(name);
-      if (record && processStartTicks(record.pid) === record.startTicks) {
+    const groups = new Set(listGroups(this.#options.hierarchy));
+    for (const record of this.#options.store.load()) {
+      if (processStartTicks(record.pid) === record.startTicks && groups.delete(record.cgroup)) {
         this.#adopt(record);
-        adopted.push(name);
+        adopted.push(record.id);
       } else {
-        const cgroup = new Cgroup(this.#options.hierarchy, name);
-        await cgroup.remove();
-        this.#options.store.remove(name);
-        removed.push(name);
+        await new Cgroup(this.#options.hierarchy, record.cgroup).remove();
+        groups.delete(record.cgroup);
+        this.#options.store.remove(record.id);
+        removed.push(record.id);
       }
     }
-    return { adopted, removed };
+    // Made ahead, or of a container that was not recorded yet.
+    const stray = [...groups].filter((name) => !this.#cgroups.owns(name));
+    for (const name of stray) await new Cgroup(this.#options.hierarchy, name).remove();
+    return { adopted, removed, strayGroups: stray.length };
   }
 
   /** Removes every container. */
   async close(): Promise<void> {
     await Promise.all([...this.#containers.keys()].map((id) => this.remove(id)));
+    await this.#cgroups.close();
     process.off('SIGCHLD', this.#onChild);
     clearInterval(this.#adoptedTimer);
   }
 
   #create(options: ContainerOptions, zygote: ZygoteKeeper): Container {
-    const cgroup = new Cgroup(this.#options.hierarchy, options.id);
-    cgroup.create(options.limits);
     const container: Container = {
       id: options.id,
       owner: options.owner,
@@ -186,7 +200,7 @@ export class Containers {
       uid: this.#takeUid(),
       memoryBytes: options.limits.memoryBytes,
       createdAtMs: Date.now(),
-      cgroup,
+      cgroup: this.#cgroups.take(options.limits),
       zygote,
       status: 'starting',
       pid: 0,
@@ -217,7 +231,7 @@ export class Containers {
   #adopt(record: ContainerRecord): void {
     const container: Container = {
       ...record,
-      cgroup: new Cgroup(this.#options.hierarchy, record.id),
+      cgroup: new Cgroup(this.#options.hierarchy, record.cgroup),
       zygote: undefined,
       status: 'running',
       end: undefined,
@@ -325,7 +339,7 @@ export class Containers {
 
 function recordOf(container: Container, startTicks: number): ContainerRecord {
   const { id, owner, image, pid, uid, memoryBytes, createdAtMs } = container;
-  return { format: 1, id, owner, image, pid, startTicks, uid, memoryBytes, createdAtMs };
+  return { format: 1, id, owner, image, cgroup: container.cgroup.name, pid, startTicks, uid, memoryBytes, createdAtMs };
 }
 
 function signalName(number: number): string {

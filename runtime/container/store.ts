@@ -11,6 +11,8 @@ export interface ContainerRecord {
   readonly id: string;
   readonly owner: string;
   readonly image: string;
+  /** Name of its control group. */
+  readonly cgroup: string;
   readonly pid: number;
   /** Start time of the process in clock ticks since boot: a recycled pid has another. */
   readonly startTicks: number;

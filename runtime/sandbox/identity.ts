@@ -2,7 +2,6 @@
  * Who a container's process is to the kernel: an unprivileged user without capabilities, behind a filter of system calls.
  * Synchronous; the last steps of the forked child, in this order, because each takes away the right to do the one before.
  */
-import { dropBoundingSet } from '../sys/capabilities.ts';
 import { rlimit } from '../sys/constants.ts';
 import { installSeccomp, setIdentity, setLimit, setNoNewPrivileges } from '../sys/syscalls.ts';
 
@@ -17,15 +16,14 @@ export interface Identity {
 export interface Walls {
   /** A compiled policy. */
   readonly seccomp: Uint8Array;
-  readonly lastCapability: number;
 }
 
 export function takeIdentity(identity: Identity, walls: Walls): void {
   setLimit(rlimit.CORE, 0);
   setLimit(rlimit.MSGQUEUE, 0);
   setLimit(rlimit.NOFILE, identity.openFiles);
-  dropBoundingSet(walls.lastCapability);
-  // Leaving uid 0 in all three ids empties the permitted, effective and ambient sets.
+  // Leaving uid 0 in all three ids empties the permitted, effective and ambient sets; the bounding set is empty already,
+  // the zygote's was (`sys/capabilities.ts`), so no execve brings one back.
   setIdentity(identity.uid, identity.gid);
   setNoNewPrivileges();
   installSeccomp(walls.seccomp);

@@ -26,6 +26,7 @@ export const libc = {
   mknod: library.func('int mknod(str path, uint32_t mode, uint64_t device)'),
   setxattr: library.func('int setxattr(str path, str name, void *value, size_t size, int flags)'),
   syncfs: library.func('int syncfs(int fd)'),
+  getrandom: library.func('long getrandom(void *buffer, size_t length, uint32_t flags)'),
   kill: library.func('int kill(int pid, int signal)'),
   signal: library.func('void *signal(int signal, intptr_t handler)'),
   waitid: library.func('int waitid(int type, uint32_t id, void *info, int options)'),

@@ -256,6 +256,11 @@ export function execve(path: string, args: readonly string[], environment: Reado
   throw new SyscallError('execve', path, lastErrno());
 }
 
+/** Fills `bytes` (at most 256) from the kernel's generator, which no fork copies. */
+export function getRandom(bytes: Uint8Array): void {
+  check(libc.getrandom(bytes, bytes.byteLength, 0), 'getrandom', '');
+}
+
 /** Ends the process at once, without exit handlers: the only way out of a forked Node that does not hang. */
 export function exitNow(status: number): never {
   libc._exit(status);

@@ -36,8 +36,6 @@ execve(
     // Compiled once here, not again in each child: together 1 ms of a start. main.ts turns laziness on again.
     '--no-lazy',
     '--no-flush-bytecode',
-    // Node's own code in a few large pages: a fork copies a handful of entries, and no child faults it in anew (0.3 ms).
-    '--use-largepages=silent',
     '--disable-warning=ExperimentalWarning',
     // Half of the default: young garbage of a function must fit beside its data into a small memory limit.
     '--max-semi-space-size=8',

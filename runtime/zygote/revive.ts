@@ -2,9 +2,8 @@
  * Putting right what a fork copied and must not stay: the event loop, randomness, pid, environment, and every way out.
  * Runs in the child, after it was sealed and before any code of the user is there.
  */
-import { randomFillSync } from 'node:crypto';
 import { libuv } from '../sys/libc.ts';
-import { exitNow } from '../sys/syscalls.ts';
+import { exitNow, getRandom } from '../sys/syscalls.ts';
 
 /** Gives the child an event loop of its own. First of all: file system calls of libuv may depend on it. */
 export function reviveLoop(): void {
@@ -34,7 +33,8 @@ function define(target: object, name: string, value: unknown): void {
  * a zygote never makes; the kernel tests watch that.
  */
 function replaceRandom(): void {
-  const seed = randomFillSync(new Uint32Array(4));
+  const seed = new Uint32Array(4);
+  getRandom(new Uint8Array(seed.buffer));
   let [a = 0, b = 0, c = 0, d = 0] = seed;
   // An all-zero state would stay zero for ever.
   if ((a | b | c | d) === 0) d = 1;

@@ -27,7 +27,7 @@ async function start({ config, log }: ServiceContext): Promise<RunningService> {
   });
   const sessions = new Sessions(containers, log.child({ part: 'sessions' }));
   const reconciled = await containers.reconcile();
-  if (reconciled.removed.length + reconciled.adopted.length > 0)
+  if (reconciled.removed.length + reconciled.adopted.length + reconciled.strayGroups > 0)
     log.warn(reconciled, 'found containers of an earlier daemon');
 
   // What zygotes of a killed daemon left: they are gone, their folders are not.

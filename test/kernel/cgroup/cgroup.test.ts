@@ -23,7 +23,8 @@ afterAll(() => {
 
 function create(overrides: Partial<typeof limits> = {}): Cgroup {
   const cgroup = new Cgroup(hierarchy, `g${++count}`);
-  cgroup.create({ ...limits, ...overrides });
+  cgroup.create();
+  cgroup.limit({ ...limits, ...overrides });
   open.push(cgroup);
   return cgroup;
 }
@@ -114,7 +115,7 @@ describe('a control group', () => {
 
   it('refuses a name that exists, and leaves that group as it is', () => {
     const cgroup = create();
-    expect(() => new Cgroup(hierarchy, cgroup.name).create(limits)).toThrow(/exists already/);
+    expect(() => new Cgroup(hierarchy, cgroup.name).create()).toThrow(/exists already/);
     expect(cgroup.exists).toBe(true);
     expect(listGroups(hierarchy)).toContain(cgroup.name);
   });
