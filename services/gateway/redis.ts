@@ -15,10 +15,11 @@ const probeEveryMs = 1000;
 export function connectRedis(address: string, role: string, log: Log): Redis {
   const client = new Redis(address, {
     connectionName: `stoke-gateway-${role}`,
-    maxRetriesPerRequest: null,
-    // Callers decide what is repeated: a command that was under way when the connection broke may have been done.
+    // Callers decide what is repeated: a command that was under way when the connection broke may have been done. They
+    // have to hear of it, which `maxRetriesPerRequest: 0` brings about: without a number its promise is never settled.
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
     retryStrategy: (times) => Math.min(20 * times, longestRetryMs),
   });
   let reported = false;

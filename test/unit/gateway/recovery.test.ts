@@ -154,6 +154,18 @@ describe('when the volatile Redis ends and comes back empty', () => {
     expect(await (await response).text()).toBe('done');
   });
 
+  it('calls whose way into the queue broke off are enqueued again, and later ones are not held up', async () => {
+    await platform.worker(answerWith('done'));
+    // Stopped, it leaves the first jobs unanswered until it is killed.
+    platform.volatile.pause();
+    const responses = Promise.all(Array.from({ length: 5 }, () => fetch(url())));
+    await vi.waitFor(async () => expect((await status()).gateway.inFlight).toBe(5), { timeout: 3000 });
+    await platform.volatile.kill();
+    await platform.volatile.start();
+    for (const response of await responses) expect(await response.text()).toBe('done');
+    expect(await (await fetch(url())).text()).toBe('done');
+  });
+
   it('a call gets 503 with Retry-After when it stays away for three seconds', { timeout: 10_000 }, async () => {
     await platform.worker(answerWith('never'));
     await platform.volatile.kill();
