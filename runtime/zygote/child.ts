@@ -120,7 +120,7 @@ function serve(
   settings: Readonly<Record<string, unknown>>,
   clock: StepClock,
 ): void {
-  reviveProcess(spec.environment, spec.workingDirectory);
+  reviveProcess(`stoke: ${spec.id}`, spec.environment, spec.workingDirectory);
   clock.lap('revive');
   report(fds.reportFd, { type: 'sealed', id: spec.id, phases: clock.phases });
   closeRange(fds.reportFd, fds.reportFd);

@@ -10,10 +10,16 @@ export function reviveLoop(): void {
   libuv.loopFork(libuv.defaultLoop());
 }
 
-export function reviveProcess(environment: Readonly<Record<string, string>>, workingDirectory: string): void {
+/** @param title what `ps` shows on the host */
+export function reviveProcess(
+  title: string,
+  environment: Readonly<Record<string, string>>,
+  workingDirectory: string,
+): void {
   replaceRandom();
   replaceExits();
   const startedAt = process.hrtime.bigint();
+  process.title = title;
   define(process, 'pid', 1);
   define(process, 'ppid', 0);
   define(process, 'uptime', () => Number(process.hrtime.bigint() - startedAt) / 1e9);

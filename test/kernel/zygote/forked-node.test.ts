@@ -1,4 +1,5 @@
 /** What a forked Node process must not share with its siblings, and how it ends. */
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContainerLab } from '../support/container-lab.ts';
 
@@ -41,6 +42,12 @@ describe('a container that stays a Node process', () => {
     );
     expect(seen).toMatchObject({ pid: 1, ppid: 0, env: environment, cwd: '/var/task' });
     expect(seen.uptime).toBeLessThan(30);
+  });
+
+  it('is called by its id in the list of processes', async () => {
+    const subject = await lab.start();
+    await subject.run('return 0');
+    expect(readFileSync(`/proc/${subject.pid}/cmdline`, 'utf8')).toMatch(new RegExp(`^stoke: ${subject.id}\\0`));
   });
 
   it.each([
