@@ -56,8 +56,8 @@ async function runBench(name: string, request: Request, signal: AbortSignal): Pr
     commit: describeCommit(),
   };
   const startedAt = performance.now();
-  const measured = await bench.run({ n, signal, progress: showProgress(name) });
-  showProgress(name)('');
+  const progress = showProgress(name);
+  const measured = await bench.run({ n, signal, progress }).finally(() => progress(''));
   return { ...before, tookS: (performance.now() - startedAt) / 1000, ...measured };
 }
 
@@ -66,6 +66,16 @@ function showProgress(name: string): (text: string) => void {
   return (text) => {
     if (process.stderr.isTTY) process.stderr.write(text === '' ? '\r\u001b[K' : `\r\u001b[K${name}: ${text}`);
   };
+}
+
+class InterruptedError extends Error {
+  override name = 'InterruptedError';
+}
+
+/** Where it happened says something of a defect, and nothing of a Ctrl-C. */
+function describe(error: unknown): string {
+  if (error instanceof InterruptedError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
 async function main(): Promise<number> {
@@ -86,7 +96,7 @@ async function main(): Promise<number> {
   }
   const interrupt = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => interrupt.abort(new Error(`ended by ${name}`)));
+    process.on(name, () => interrupt.abort(new InterruptedError(`ended by ${name}`)));
   }
   for (const name of request.names) {
     const report = await runBench(name, request, interrupt.signal);
@@ -100,6 +110,6 @@ async function main(): Promise<number> {
 try {
   process.exitCode = await main();
 } catch (error) {
-  process.stderr.write(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.stderr.write(`error: ${describe(error)}\n`);
   process.exitCode = 1;
 }

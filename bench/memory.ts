@@ -1,4 +1,7 @@
-/** What an idle instance costs, each of another function and called once, beside idle bare Node HTTP servers. */
+/**
+ * What an idle instance costs, each of another function: after its first call, and after many calls have filled its young
+ * heap; beside idle bare Node HTTP servers after as many.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import { containerStatsSchema } from '../services/contracts/daemon-api.ts';
 import { UnixHttpClient } from '../services/platform/unix-http.ts';
@@ -13,6 +16,9 @@ import { summarize } from './support/statistics.ts';
 /** Until what a call leaves behind has settled, and long enough to see whether idle instances use the processor. */
 const idleMs = 5000;
 const bareServers = 5;
+/** How many of the instances are then called more, and how often each. */
+const usedInstances = 10;
+const usedCalls = 500;
 
 export const memory: Bench = {
   summary: 'memory of an idle instance, against a bare Node HTTP server',
@@ -41,20 +47,28 @@ async function run({ n, signal, progress }: RunOptions): Promise<Measured> {
   const availableAfter = availableMemoryMib();
   const cpuPercent = await idleCpu([...pids.values()], signal);
   const instances = await footprints(installation, pids);
+  progress('calling some of them more');
+  const used = await usedFootprints(installation, Math.min(usedInstances, n), signal);
   progress('starting the bare servers');
   const bare = await bareFootprints(signal);
-  return report({ instances, bare, systemMib: (availableBefore - availableAfter) / n, cpuPercent });
+  return report({ instances, used, bare, systemMib: (availableBefore - availableAfter) / n, cpuPercent });
 }
 
-async function callEach(urls: readonly string[]): Promise<void> {
+async function callEach(urls: readonly string[], times = 1): Promise<void> {
   using caller = new Caller();
-  for (const url of urls) await caller.callOk(url);
+  for (let call = 0; call < times; call++) for (const url of urls) await caller.callOk(url);
 }
 
-/** By container id. */
-async function instancePids(installation: Installation, n: number): Promise<Map<string, number>> {
+/** Of the idle instances of these functions, or of all, by container id. @throws Error when it is not `n` of them */
+async function instancePids(
+  installation: Installation,
+  n: number,
+  functions?: ReadonlySet<string>,
+): Promise<Map<string, number>> {
   const { workers } = await installation.status();
-  const idle = workers.flatMap(({ instances }) => instances).filter(({ state }) => state === 'idle');
+  const idle = workers
+    .flatMap(({ instances }) => instances)
+    .filter((instance) => instance.state === 'idle' && (functions?.has(instance.function) ?? true));
   if (idle.length !== n) throw new Error(`${idle.length} instances are idle, want ${n}`);
   return new Map(idle.map(({ id, pid }) => [id, pid as number]));
 }
@@ -82,17 +96,31 @@ async function footprints(installation: Installation, pids: ReadonlyMap<string, 
   }
 }
 
+async function usedFootprints(installation: Installation, count: number, signal: AbortSignal): Promise<Footprint[]> {
+  const names = new Set(Array.from({ length: count }, (_, i) => `idle-${i}`));
+  await callEach(
+    [...names].map((name) => `${installation.url}/fn/${name}`),
+    usedCalls,
+  );
+  await delay(idleMs, undefined, { signal });
+  return footprints(installation, await instancePids(installation, count, names));
+}
+
 async function bareFootprints(signal: AbortSignal): Promise<Footprint[]> {
   await using stack = new AsyncDisposableStack();
   const servers: BareServer[] = [];
   for (let i = 0; i < bareServers; i++) servers.push(stack.use(await startBareServer()));
-  await callEach(servers.map(({ url }) => url));
+  await callEach(
+    servers.map(({ url }) => url),
+    usedCalls,
+  );
   await delay(idleMs, undefined, { signal });
   return servers.map(({ pid }) => ({ ...memoryUse(pid), chargedMib: null }));
 }
 
 interface Findings {
   readonly instances: readonly Footprint[];
+  readonly used: readonly Footprint[];
   readonly bare: readonly Footprint[];
   readonly systemMib: number;
   readonly cpuPercent: number;
@@ -106,23 +134,38 @@ const figures = {
   chargedMib: 'charged to its cgroup',
 } as const satisfies Record<keyof Footprint, string>;
 
-function report({ instances, bare, systemMib, cpuPercent }: Findings): Measured {
+function report({ instances, used, bare, systemMib, cpuPercent }: Findings): Measured {
+  const machine: Table = {
+    title: 'All instances together',
+    columns: [
+      { key: 'what', label: '' },
+      { key: 'value', label: '' },
+    ],
+    rows: [
+      { what: 'MiB less available on the machine, for each instance', value: systemMib },
+      { what: 'processor time while idle, % of a core', value: cpuPercent },
+    ],
+  };
   return {
-    tables: [memoryTable('idle instance', instances), memoryTable('idle bare Node HTTP server', bare)],
+    tables: [
+      memoryTable('idle instance after its first call', instances),
+      memoryTable(`idle instance after ${usedCalls} more`, used),
+      memoryTable(`idle bare Node HTTP server after ${usedCalls} calls`, bare),
+      machine,
+    ],
     budgets: [
       {
-        what: 'PSS of an idle instance, p50',
+        what: 'PSS of an idle instance after its first call, p50',
         unit: 'MiB',
         want: 'at most',
         limit: 3,
         actual: summarize(instances.map(({ pssMib }) => pssMib)).p50,
       },
     ],
-    settings: { idleMs, bareServers, systemMibPerInstance: systemMib, idleCpuPercentOfACore: cpuPercent },
+    settings: { idleMs, usedInstances, usedCalls, bareServers },
     notes: [
-      `all instances together used ${cpuPercent.toFixed(2)} % of a core while idle`,
-      `the machine had ${systemMib.toFixed(1)} MiB less available for each instance: with the kernel's share, and whatever else changed meanwhile`,
-      'PSS shares out common pages: it falls as the number of instances grows',
+      'PSS shares out common pages: it falls as the number of instances grows, towards what is private',
+      'what the machine has less available includes the share of the kernel, and whatever else changed meanwhile',
     ],
   };
 }
