@@ -13,9 +13,12 @@ import type { Deployment } from '../../../services/cli/deploy/deploy.ts';
 import { readSupervisorStatus, type SupervisorStatus } from '../../../services/cli/supervisor/control.ts';
 import type { FunctionConfigInput } from '../../../services/contracts/function.ts';
 import type { LogEntry } from '../../../services/contracts/invocation.ts';
+import type { PlatformStatus } from '../../../services/contracts/management-api.ts';
 import { type Config, parseConfig } from '../../../services/platform/config.ts';
 import { type FnOptions, type FnResult, runFn } from '../../unit/cli/run-fn.ts';
-import { findTraces } from './traces.ts';
+import { call } from './call.ts';
+import { findContainerGroups, findTraces } from './traces.ts';
+import { until } from './until.ts';
 
 const launcher = fileURLToPath(new URL('../../../services/cli/fn', import.meta.url));
 const functionsFolder = fileURLToPath(new URL('../../cases/functions', import.meta.url));
@@ -24,6 +27,8 @@ const modulesFolder = fileURLToPath(new URL('../../../node_modules', import.meta
 /** A platform that serves is up in 1.5 s; on a machine that others use too it may take longer. */
 const readyWithinMs = 60_000;
 const endedWithinMs = 30_000;
+/** Groups that the daemon may have made ahead. */
+const mostSpareGroups = 32;
 
 export type FnRun = Partial<Pick<FnOptions, 'cwd' | 'env' | 'input' | 'onStart' | 'onOutput'>>;
 
@@ -171,6 +176,27 @@ export class Installation {
   get supervisorPid(): number {
     if (!this.#supervisor) throw new Error('fn up was not started');
     return this.#supervisor.pid;
+  }
+
+  /** What the gateway tells of the platform. */
+  async platform(): Promise<PlatformStatus> {
+    const answer = await call(`${this.url}/api/v1/status`);
+    return answer.json<PlatformStatus>();
+  }
+
+  /** Waits until every container on the machine is an instance that a worker knows, and no more groups are kept than are made ahead. */
+  async expectOnlyKnownContainers(): Promise<void> {
+    await until(
+      'every container is an instance that the worker knows',
+      async () => {
+        const { workers } = await this.platform();
+        const known = new Set(workers.flatMap(({ instances }) => instances.map(({ pid }) => pid)));
+        const groups = findContainerGroups(this.config);
+        const stray = groups.filter(({ pids }) => pids.length > 0 && !pids.some((pid) => known.has(pid)));
+        return { stray, empty: groups.filter(({ pids }) => pids.length === 0).length, workers: workers.length };
+      },
+      ({ stray, empty, workers }) => stray.length === 0 && empty <= mostSpareGroups && workers === 1,
+    );
   }
 
   /** How the supervisor ended. */

@@ -59,13 +59,25 @@ export function findControlGroups({ installation }: Place): string[] {
     .filter((path) => existsSync(path));
 }
 
-/** Groups of single containers, by the containers' ids; each once, however many hierarchies there are. */
-export function findContainerGroups(place: Place): string[] {
-  const ids = new Set<string>();
+export interface ContainerGroup {
+  readonly name: string;
+  /** None in a group that was made ahead, or whose container has ended. */
+  readonly pids: readonly number[];
+}
+
+/** The groups of single containers, each once, however many hierarchies there are. */
+export function findContainerGroups(place: Place): ContainerGroup[] {
+  const pids = new Map<string, Set<number>>();
   for (const folder of findControlGroups(place)) {
-    for (const entry of readdirSync(folder, { withFileTypes: true })) if (entry.isDirectory()) ids.add(entry.name);
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      if (!entry.isDirectory()) continue;
+      const known = pids.get(entry.name) ?? new Set();
+      pids.set(entry.name, known);
+      const listed = readIfThere(join(folder, entry.name, 'cgroup.procs'));
+      for (const pid of listed.split('\n')) if (pid !== '') known.add(Number(pid));
+    }
   }
-  return [...ids].sort();
+  return [...pids].map(([name, found]) => ({ name, pids: [...found] }));
 }
 
 function controllers(): string[] {
@@ -86,13 +98,17 @@ function findFiles(run: string): string[] {
   return existsSync(run) ? [run, ...readdirSync(run, { recursive: true }).map((path) => join(run, String(path)))] : [];
 }
 
-/** Empty for a process that has ended meanwhile, or that not even root may look into: it is not ours. */
 function readProc(pid: number, file: string): string {
+  return readIfThere(`/proc/${pid}/${file}`);
+}
+
+/** Empty for what has ended meanwhile, or what not even root may look into: that is not ours. */
+function readIfThere(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ESRCH' || code === 'EACCES') return '';
+    if (code === 'ENOENT' || code === 'ESRCH' || code === 'ENODEV' || code === 'EACCES') return '';
     throw error;
   }
 }
