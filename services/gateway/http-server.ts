@@ -23,13 +23,24 @@ export async function openHttpServer(
   listener: RequestListener,
   address: { host: string; port: number },
 ): Promise<HttpServer> {
+  let closing = false;
   const server = createServer(
     { keepAliveTimeout: keepAliveMs, headersTimeout: headersWithinMs, requestTimeout: requestWithinMs, noDelay: true },
-    listener,
+    (request, response) => {
+      // A client with the next call always at hand would keep its connection, and this process, for ever.
+      if (closing) response.shouldKeepAlive = false;
+      listener(request, response);
+    },
   );
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket as Socket));
   await listen(server, address);
-  return { port: (server.address() as AddressInfo).port, close: () => close(server) };
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => {
+      closing = true;
+      return close(server);
+    },
+  };
 }
 
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {

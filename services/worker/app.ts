@@ -108,6 +108,7 @@ export async function startWorker({ config, log, onBound, bounds }: WorkerOption
     ready: { node: config.node, incarnation },
     close: async () => {
       await link.stopConsuming();
+      daemon.stopWaiting();
       const removeTimer = setTimeout(() => closing.abort(), finishBoundMs + removeBoundMs);
       await pool.close(finishBoundMs);
       clearTimeout(removeTimer);

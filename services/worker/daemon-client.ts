@@ -21,6 +21,7 @@ export interface AttachedSession {
 export class DaemonClient {
   readonly #http: UnixHttpClient;
   readonly #session: AttachedSession;
+  #patient = true;
 
   constructor(http: UnixHttpClient, session: AttachedSession) {
     this.#http = http;
@@ -46,6 +47,11 @@ export class DaemonClient {
     }
   }
 
+  /** At the worker's end: a daemon that is away is not waited for. It removes this worker's containers when it comes back. */
+  stopWaiting(): void {
+    this.#patient = false;
+  }
+
   /** Ends a container, however long it takes to reach the daemon. @returns undefined when there was no such container */
   async remove(id: string, signal: AbortSignal): Promise<ContainerExit | undefined> {
     for (let waitMs = firstRetryMs; ; waitMs = Math.min(waitMs * 2, longestRetryMs)) {
@@ -57,6 +63,7 @@ export class DaemonClient {
         if (error instanceof StokeError && error.code === 'container_not_found') return undefined;
         signal.throwIfAborted();
         if (!isAway(error)) throw error;
+        if (!this.#patient) return undefined;
       }
       await sleep(waitMs, undefined, { signal });
     }
