@@ -1,24 +1,16 @@
 /** The daemon's HTTP API (`contracts/daemon-api.ts`) as a function of what it works with. */
-import type { IncomingMessage } from 'node:http';
-import type { HttpBindings } from '@hono/node-server';
+import type { IncomingMessage, RequestListener } from 'node:http';
+import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
-import { stream } from 'hono/streaming';
 import type { Containers, ImageStore } from '../../runtime/index.ts';
-import {
-  containerIdSchema,
-  containerRequestSchema,
-  type DaemonHealth,
-  digestSchema,
-  imageRequestSchema,
-  sessionRequestSchema,
-} from '../contracts/daemon-api.ts';
+import { containerIdSchema, type DaemonHealth, digestSchema, imageRequestSchema } from '../contracts/daemon-api.ts';
 import { StokeError } from '../contracts/errors.ts';
 import { handleError, notFound, readJson } from '../platform/http.ts';
 import type { Log } from '../platform/log.ts';
-import { planLaunch } from './container-launch.ts';
 import { toApiError } from './errors.ts';
 import type { Images } from './images.ts';
 import type { Runtimes } from './runtimes.ts';
+import { serveSession } from './session-connection.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface DaemonDependencies {
@@ -33,7 +25,16 @@ export interface DaemonDependencies {
 
 type Env = { Bindings: HttpBindings };
 
-export function createApp(dependencies: DaemonDependencies): Hono<Env> {
+/** The whole API. Sessions go around Hono: both their bodies stay open. */
+export function createListener(dependencies: DaemonDependencies): RequestListener {
+  const listen = getRequestListener(createApp(dependencies).fetch, { hostname: 'daemon' });
+  return (incoming, outgoing) => {
+    if (incoming.method === 'POST' && incoming.url === '/v1/sessions') serveSession(incoming, outgoing, dependencies);
+    else void listen(incoming, outgoing);
+  };
+}
+
+function createApp(dependencies: DaemonDependencies): Hono<Env> {
   const { containers, images, runtimes, log } = dependencies;
   const app = new Hono<Env>();
   const onError = handleError(log);
@@ -41,10 +42,8 @@ export function createApp(dependencies: DaemonDependencies): Hono<Env> {
   app.notFound(notFound);
 
   app.get('/v1/health', (context) => context.json(dependencies.health()));
-  app.post('/v1/sessions', (context) => openSession(context, dependencies));
 
   app.get('/v1/containers', (context) => context.json(containers.list()));
-  app.post('/v1/containers', async (context) => context.json(await startContainer(context, dependencies), 201));
   app.get('/v1/containers/:id/stats', (context) => context.json(containers.stats(containerId(context))));
   app.delete('/v1/containers/:id', async (context) => context.json(await containers.remove(containerId(context))));
 
@@ -79,31 +78,6 @@ export function createApp(dependencies: DaemonDependencies): Hono<Env> {
     return context.body(null, 204);
   });
   return app;
-}
-
-async function startContainer(context: Context<Env>, { containers, store, sessions, runtimes }: DaemonDependencies) {
-  const request = await readJson(context, containerRequestSchema);
-  if (!sessions.has(request.owner))
-    throw new StokeError('invalid_request', `owner "${request.owner}" has no session; open one first`);
-  const runtime = runtimes().get(request.runtime);
-  if (!runtime) throw new StokeError('unavailable', `runtime "${request.runtime}" is still starting`);
-  const image = store.resolved(request.image) ?? (await store.resolve(request.image));
-  const { pid, phases } = await containers.start(planLaunch(request, image), runtime.zygote);
-  return { id: request.id, pid, phases };
-}
-
-async function openSession(context: Context<Env>, { sessions }: DaemonDependencies): Promise<Response> {
-  const request = await readJson(context, sessionRequestSchema);
-  context.header('content-type', 'application/x-ndjson');
-  return stream(context, async (body) => {
-    const ended = Promise.withResolvers<void>();
-    body.onAbort(() => ended.resolve());
-    // A write to a connection that has ended is not an error: onAbort tells of it.
-    const send = (event: object) => void body.write(`${JSON.stringify(event)}\n`).catch(() => ended.resolve());
-    const onClosed = await sessions.open(request, { send, end: () => ended.resolve() });
-    await ended.promise;
-    onClosed();
-  });
 }
 
 function containerId(context: Context): string {

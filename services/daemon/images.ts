@@ -29,9 +29,12 @@ export class Images {
     return this.#store.putLayer(digest, body, layerLimits);
   }
 
-  create(request: ImageRequest): Promise<ImageCreated> {
+  async create(request: ImageRequest): Promise<ImageCreated> {
     const { layers, labels } = request;
-    return this.#store.createImage({ base: this.#base(request.runtime), layers, labels });
+    const created = await this.#store.createImage({ base: this.#base(request.runtime), layers, labels });
+    // Its first container shall find it resolved.
+    await this.#store.resolve(created.digest);
+    return created;
   }
 
   /** Those made by deploys; base images are the daemon's own. */

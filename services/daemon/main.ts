@@ -1,10 +1,10 @@
 /** The daemon process: the only one with privilege. Wires the runtime to the API on its unix socket. */
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
-import { createAdaptorServer } from '@hono/node-server';
+import { createServer, type Server } from 'node:http';
 import { ContainerStore, Containers, ImageStore, layerHooks, openHierarchy } from '../../runtime/index.ts';
 import { type RunningService, runService, type ServiceContext } from '../platform/lifecycle.ts';
 import { findUser } from '../platform/user.ts';
-import { createApp } from './app.ts';
+import { createListener } from './app.ts';
 import { Images } from './images.ts';
 import { type Runtimes, startRuntimes } from './runtimes.ts';
 import { Sessions } from './sessions.ts';
@@ -57,15 +57,16 @@ async function start({ config, log }: ServiceContext): Promise<RunningService> {
     containers: containers.size,
     reconciled: { adopted: reconciled.adopted.length, removed: reconciled.removed.length },
   });
-  const app = createApp({ containers, store, images, sessions, runtimes: () => runtimes, health, log });
-  const server = createAdaptorServer({ fetch: app.fetch });
+  const dependencies = { containers, store, images, sessions, runtimes: () => runtimes, health, log };
+  // No bound on how long a request may take to arrive: a session's never ends.
+  const server = createServer({ requestTimeout: 0 }, createListener(dependencies));
   await listen(server, config.sockets.daemon, findUser(config.user).gid);
   return {
     ready: { socket: config.sockets.daemon, cgroupVersion: hierarchy.version },
     close: async () => {
       sessions.close();
       server.close();
-      if ('closeAllConnections' in server) server.closeAllConnections();
+      server.closeAllConnections();
       await containers.close();
       await Promise.all([...runtimes.values()].map(({ zygote }) => zygote.close()));
       await store.close();
@@ -87,7 +88,7 @@ function removeEmpty(folder: string): void {
 }
 
 /** Binds the socket for root and the group; what a killed daemon left in its place goes. */
-async function listen(server: ReturnType<typeof createAdaptorServer>, path: string, gid: number): Promise<void> {
+async function listen(server: Server, path: string, gid: number): Promise<void> {
   rmSync(path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);

@@ -1,5 +1,5 @@
 /** A small HTTP client for JSON APIs on a unix socket, with connections kept alive. */
-import { Agent, type IncomingMessage, request } from 'node:http';
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http';
 import type { Readable } from 'node:stream';
 import { errorBodySchema, StokeError } from '../contracts/errors.ts';
 
@@ -12,6 +12,11 @@ export interface UnixHttpRequest {
   body?: Readable;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+}
+
+export interface Duplex {
+  readonly outgoing: ClientRequest;
+  readonly incoming: IncomingMessage;
 }
 
 export class UnixHttpClient {
@@ -59,6 +64,25 @@ export class UnixHttpClient {
       });
       if (options.body) options.body.on('error', (error) => outgoing.destroy(error)).pipe(outgoing);
       else outgoing.end(text);
+    });
+  }
+
+  /**
+   * Opens a request whose body stays open while the answer's body is read already.
+   * @param first written with the headers, so that the peer can answer
+   * @throws StokeError as `json`
+   */
+  duplex(options: { method: string; path: string; first: string; signal: AbortSignal }): Promise<Duplex> {
+    return new Promise((resolve, reject) => {
+      const { method, path, first, signal } = options;
+      // Without the pool: this connection is never given back.
+      const outgoing = request({ socketPath: this.#socketPath, agent: false, method, path, signal });
+      outgoing.on('error', (cause) => reject(connectionError(cause)));
+      outgoing.on('response', (incoming) => {
+        if ((incoming.statusCode ?? 500) < 300) resolve({ outgoing, incoming });
+        else readError(incoming).then(reject, reject);
+      });
+      outgoing.write(first);
     });
   }
 

@@ -5,7 +5,6 @@ import {
   type ContainerRequest,
   type ContainerStarted,
   containerExitSchema,
-  containerStartedSchema,
 } from '../contracts/daemon-api.ts';
 import { StokeError } from '../contracts/errors.ts';
 import type { UnixHttpClient } from '../platform/unix-http.ts';
@@ -16,6 +15,8 @@ const longestRetryMs = 500;
 /** Resolves when containers may be made: the daemon knows whose they are. */
 export interface AttachedSession {
   attached(signal: AbortSignal): Promise<void>;
+  /** @throws StokeError `unavailable` when the session ends first */
+  startContainer(container: ContainerRequest): Promise<ContainerStarted>;
 }
 
 export class DaemonClient {
@@ -37,8 +38,7 @@ export class DaemonClient {
     for (let waitMs = firstRetryMs; ; waitMs = Math.min(waitMs * 2, longestRetryMs)) {
       await this.#session.attached(signal);
       try {
-        const json = await this.#http.json({ method: 'POST', path: '/v1/containers', json: request });
-        return containerStartedSchema.parse(json);
+        return await this.#session.startContainer(request);
       } catch (error) {
         signal.throwIfAborted();
         if (!isAway(error)) throw error;

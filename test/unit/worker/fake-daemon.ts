@@ -2,12 +2,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createInterface } from 'node:readline';
 import {
   type ContainerExit,
   type ContainerRequest,
-  containerRequestSchema,
   type SessionEvent,
   type SessionRequest,
+  sessionCommandSchema,
   sessionRequestSchema,
 } from '../../../services/contracts/daemon-api.ts';
 import type { ErrorBody } from '../../../services/contracts/errors.ts';
@@ -42,7 +43,11 @@ export class FakeDaemon {
   }
 
   async listen(): Promise<void> {
-    this.#server = createServer((request, response) => void this.#answer(request, response));
+    this.#server = createServer((request, response) => {
+      this.#answer(request, response).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ECONNRESET') throw error; // the worker went away
+      });
+    });
     this.#server.listen(this.#path);
     await once(this.#server, 'listening');
   }
@@ -68,38 +73,43 @@ export class FakeDaemon {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const json: unknown = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : undefined;
-    if (request.url === '/v1/sessions') return this.#session(sessionRequestSchema.parse(json), response);
-    if (request.url === '/v1/containers') return this.#create(containerRequestSchema.parse(json), response);
+    if (request.url === '/v1/sessions') return this.#session(request, response);
     return this.#remove((request.url ?? '').split('/').at(-1) ?? '', response);
   }
 
-  #session(request: SessionRequest, response: ServerResponse): void {
-    this.sessions.push(request);
+  async #session(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#streams.add(response);
     response.on('close', () => this.#streams.delete(response));
+    let attached = false;
+    for await (const line of createInterface({ input: request })) {
+      const json: unknown = JSON.parse(line);
+      if (attached) this.#create(sessionCommandSchema.parse(json).container, response);
+      else this.#attach(sessionRequestSchema.parse(json), response);
+      attached = true;
+    }
+  }
+
+  #attach(request: SessionRequest, response: ServerResponse): void {
+    this.sessions.push(request);
     const removed = [...this.containers.keys()].filter((id) => !request.holds.includes(id));
     for (const id of removed) this.kill(id);
-    response.write(`${JSON.stringify({ type: 'attached', removed } satisfies SessionEvent)}\n`);
+    tell(response, { type: 'attached', removed });
   }
 
   #create(request: ContainerRequest, response: ServerResponse): void {
     this.requests.push(request);
     if (this.refuseWith) {
-      send(response, 500, { error: this.refuseWith });
+      tell(response, { type: 'refused', id: request.id, error: this.refuseWith });
       return;
     }
     const child = spawn(process.execPath, [program, JSON.stringify(request)], { stdio: 'inherit', env: {} });
     const exit = once(child, 'exit').then(([code, signal]) => {
       const exited = this.#exit(request, code as number | null, signal as string | null);
-      const event: SessionEvent = { type: 'exited', exit: exited };
-      for (const stream of this.#streams) stream.write(`${JSON.stringify(event)}\n`);
+      for (const stream of this.#streams) tell(stream, { type: 'exited', exit: exited });
       return exited;
     });
     this.containers.set(request.id, { child, request, exit });
-    send(response, 201, { id: request.id, pid: child.pid ?? 0, phases: {} });
+    tell(response, { type: 'started', started: { id: request.id, pid: child.pid ?? 0, phases: {} } });
   }
 
   async #remove(id: string, response: ServerResponse): Promise<void> {
@@ -119,6 +129,10 @@ export class FakeDaemon {
     const { outOfMemory } = this;
     return { id: request.id, code, signal, outOfMemory, memoryPeakBytes, memoryLimitBytes, cpuMicroseconds: null };
   }
+}
+
+function tell(response: ServerResponse, event: SessionEvent): void {
+  response.write(`${JSON.stringify(event)}\n`);
 }
 
 function send(response: ServerResponse, status: number, json: unknown): void {
