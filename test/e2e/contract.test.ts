@@ -23,9 +23,10 @@ function readSample(path: string): Promise<string> {
   return readFile(new URL(`../cases/functions/${path}`, import.meta.url), 'utf8');
 }
 
-/** One quick question, without npm's minute of retries. */
+/** One quick question, without npm's minutes of retries and without what it remembers of earlier answers. */
 function reachesRegistry(): Promise<boolean> {
-  const args = ['view', 'is-number@7.0.0', 'version', '--fetch-retries=0', '--fetch-timeout=10000'];
+  const bounds = ['--fetch-retries=0', '--fetch-timeout=10000', `--cache=${stoke.folder}/npm`];
+  const args = ['view', 'is-number@7.0.0', 'version', ...bounds];
   return new Promise((resolve) => execFile('npm', args, { cwd: stoke.folder }, (error) => resolve(error === null)));
 }
 
