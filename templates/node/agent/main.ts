@@ -8,6 +8,7 @@ import { Agent } from './agent.ts';
 import { ControlConnection } from './connection.ts';
 import { watchExits } from './exits.ts';
 import { captureOutput } from './output.ts';
+import { presentProgram } from './program.ts';
 import { hideWarnings } from './warnings.ts';
 
 export { warmUp } from './warm-up.ts';
@@ -31,6 +32,7 @@ export function serve({ controlFd, settings, root = '/var/task' }: ServeOptions)
     },
   });
   const agent = new Agent(settings, root, connection);
+  presentProgram(root, settings.entry);
   hideWarnings();
   captureOutput(agent.output);
   watchExits({
