@@ -291,6 +291,33 @@ describe('a request body', () => {
   });
 });
 
+test('a function lives in a container of its own: its own processes and files, no network, nothing of the host', async () => {
+  await stoke.deploy('inside');
+  const { hostname, port } = new URL(stoke.url);
+  const answer = await call(url('inside'), {
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      addresses: [
+        [hostname, Number(port)],
+        ['192.0.2.1', 80],
+      ],
+    }),
+  });
+  expect(answer.json()).toEqual({
+    program: ['/usr/local/bin/node', '/usr/local/bin/node', '/var/task/index.mjs'],
+    pid: 1,
+    folder: '/var/task',
+    hostname: 'inside',
+    processes: ['1'],
+    ownNode: '42',
+    thread: 'from a thread',
+    interfaces: ['lo'],
+    connections: ['ECONNREFUSED', 'ENETUNREACH'],
+    writes: ['/dev/null', '/dev/shm/x', '/tmp/x'],
+    reads: [],
+  });
+});
+
 describe('beyond the answer', () => {
   test('what is given to waitUntil is finished after the answer, and its output belongs to the invocation', async () => {
     const answer = await call(url('answers/late'));

@@ -247,10 +247,10 @@ describe('an instance that takes too much', () => {
       others.push(performance.now() - startedAt);
     }
     const answer = await watch;
-    expect(others.length).toBeGreaterThan(3);
     expect(Math.max(...others)).toBeLessThan(3000);
-    // Held back, it answers; or it is ended by its memory limit or its deadline. All of them leave nothing running.
+    // Refused more processes, it answers; or its memory is at its end first, or its time.
     expect([200, 502, 504]).toContain(answer.status);
+    if (answer.status === 200) expect(answer.json()).toMatchObject({ refused: ['EAGAIN'] });
     await stoke.json(['remove', 'misbehaving']);
     await until(
       'nothing of the bomb runs',

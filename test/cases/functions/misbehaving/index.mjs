@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { fail } from './lib/database.mjs';
 
 function ownSockets() {
@@ -98,21 +99,23 @@ const deeds = {
       writeSync(fd, Buffer.concat([Buffer.from('fffffff00600000001', 'hex'), Buffer.alloc(1000)]));
     return new Promise(() => {});
   },
-  /** Each child starts two more. */
+  /** Every child starts more of its kind, without end. */
   bomb: async () => {
-    const code = 'for (;;) try { require("node:child_process").spawn(process.execPath, ["-e", process.argv[1], process.argv[1]], { stdio: "ignore" }).on("error", () => {}) } catch {}';
-    let failed;
-    for (let count = 0; count < 100; count++) {
+    const refused = new Set();
+    const start = () => {
       try {
-        spawn(process.execPath, ['-e', code, code], { stdio: 'ignore' }).on('error', (error) => {
-          failed ??= error.code;
-        });
+        const child = spawn(process.execPath, [fileURLToPath(new URL('lib/bomb.cjs', import.meta.url))], { stdio: 'ignore' });
+        child.on('error', (error) => refused.add(error.code));
+        return child.pid === undefined ? 0 : 1;
       } catch (error) {
-        failed ??= error.code;
+        refused.add(error.code);
+        return 0;
       }
-    }
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    return { failed };
+    };
+    let started = 0;
+    for (let count = 0; count < 100; count++) started += start();
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    return { started, refused: [...refused] };
   },
 };
 
