@@ -7,6 +7,8 @@ import { Cgroup } from './cgroup.ts';
 import type { CgroupLimits } from './control-files.ts';
 import type { CgroupHierarchy } from './hierarchy.ts';
 
+const refillAfterMs = 10;
+
 export class CgroupPool {
   readonly #hierarchy: CgroupHierarchy;
   readonly #target: number;
@@ -14,7 +16,7 @@ export class CgroupPool {
   /** A group's name says nothing: which container has it is in the container's record. */
   readonly #prefix = randomBytes(4).toString('hex');
   #made = 0;
-  #refill: NodeJS.Immediate | undefined;
+  #refill: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(hierarchy: CgroupHierarchy, target: number) {
@@ -43,7 +45,7 @@ export class CgroupPool {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearImmediate(this.#refill);
+    clearTimeout(this.#refill);
     await Promise.all(this.#spare.splice(0).map((cgroup) => cgroup.remove()));
   }
 
@@ -53,13 +55,13 @@ export class CgroupPool {
     return cgroup;
   }
 
-  /** One at a time, between other work: a start that comes meanwhile waits for one group at most. */
+  /** One at a time, and not while the container that took one is starting: it needs the processors more. */
   #scheduleRefill(): void {
     if (this.#closed || this.#refill || this.#spare.length >= this.#target) return;
-    this.#refill = setImmediate(() => {
+    this.#refill = setTimeout(() => {
       this.#refill = undefined;
       this.#spare.push(this.#make());
       this.#scheduleRefill();
-    });
+    }, refillAfterMs);
   }
 }

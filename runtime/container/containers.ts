@@ -75,6 +75,7 @@ export interface ContainersOptions {
 
 const uidCount = 65_536;
 const spareCgroups = 8;
+const recordAfterMs = 10;
 /** How often adopted containers, which are nobody's children any more, are looked at. */
 const adoptedPollMs = 500;
 
@@ -216,8 +217,8 @@ export class Containers {
   #forked(container: Container, pid: number): void {
     container.pid = pid;
     this.#byPid.set(pid, container);
-    // Its group tells of it until the record does; the start does not wait for the disk.
-    setImmediate(() => this.#record(container));
+    // Its group tells of it until the record does; the start does not wait for the disk, nor share the processors with it.
+    setTimeout(() => this.#record(container), recordAfterMs);
   }
 
   #record(container: Container): void {
