@@ -5,6 +5,7 @@
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
 import type { ErrorBody } from '../contracts/errors.ts';
+import { formatBytes } from '../contracts/quantity.ts';
 
 /** What went wrong and what to do about it, in words for the person at the terminal. */
 export class CliError extends Error {
@@ -75,6 +76,12 @@ export function table(rows: readonly (readonly string[])[]): void {
 export function formatMs(ms: number): string {
   if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
   return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+/** A size as people read it: `8.5 KiB`, `17 B`. */
+export function formatSize(bytes: number): string {
+  const text = formatBytes(bytes);
+  return text.endsWith('B') ? text : `${text}B`;
 }
 
 /** Options that every command has; `json` is declared with `.option('--json', …)`. */

@@ -1,8 +1,7 @@
 /** `fn deploy`: makes a folder the newest version of its function. */
 import { Command } from 'commander';
-import { formatBytes } from '../../contracts/quantity.ts';
 import type { Deployment, DeployProgress } from '../deploy/deploy.ts';
-import { formatMs, printJson, printLine, printNote, runAction, style } from '../output.ts';
+import { formatMs, formatSize, printJson, printLine, printNote, runAction, style } from '../output.ts';
 
 interface CommandOptions {
   verify: boolean;
@@ -59,7 +58,7 @@ function printDeployment(deployment: Deployment): void {
   const sentBytes = deployment.layers.reduce((sum, layer) => sum + (layer.uploaded ? layer.sizeBytes : 0), 0);
   const name = style('bold', `${deployment.function}@${deployment.version}`);
   const verb = deployment.created ? 'deployed' : 'unchanged:';
-  const sent = sentBytes > 0 ? `${formatBytes(sentBytes)}B sent` : 'nothing to send';
+  const sent = sentBytes > 0 ? `${formatSize(sentBytes)} sent` : 'nothing to send';
   const verified = deployment.verifyMs === null ? '' : `, first start ${formatMs(deployment.verifyMs)}`;
   printLine(`${verb} ${name} in ${formatMs(deployment.totalMs)} (${sent}${verified})`);
   printLine(`  digest  ${deployment.digest}`);
@@ -76,7 +75,7 @@ function describe(progress: DeployProgress): string {
     case 'verifying':
       return 'verifying';
     case 'uploading':
-      return `uploading ${formatBytes(progress.sentBytes)}B of ${formatBytes(progress.totalBytes)}B`;
+      return `uploading ${formatSize(progress.sentBytes)} of ${formatSize(progress.totalBytes)}`;
   }
 }
 

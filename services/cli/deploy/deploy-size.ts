@@ -1,7 +1,6 @@
 /** The size of a deploy before it is packed, and what in it is large. Pure. */
 import { maxDeployBytes } from '../../contracts/management-api.ts';
-import { formatBytes } from '../../contracts/quantity.ts';
-import { CliError } from '../output.ts';
+import { CliError, formatSize } from '../output.ts';
 
 export interface SizedPart {
   readonly path: string;
@@ -35,8 +34,8 @@ export function assertDeploySize(files: readonly SizedPart[]): void {
   const total = files.reduce((sum, file) => sum + tarBytes(file.sizeBytes), 0);
   if (total <= maxDeployBytes) return;
   const largest = largestParts(files);
-  const lines = largest.map((part) => `${formatBytes(part.sizeBytes).padStart(10)}B  ${part.path}`);
-  throw new CliError(`the deploy has ${formatBytes(total)}B; at most ${formatBytes(maxDeployBytes)}B are allowed`, {
+  const lines = largest.map((part) => `${formatSize(part.sizeBytes).padStart(11)}  ${part.path}`);
+  throw new CliError(`the deploy has ${formatSize(total)}; at most ${formatSize(maxDeployBytes)} are allowed`, {
     code: 'deploy_too_large',
     details: { sizeBytes: total, maxBytes: maxDeployBytes, largest },
     remedy: `the largest parts are:\n${lines.join('\n')}\nwhat the function does not need goes into .fnignore`,
