@@ -11,7 +11,14 @@ import { type Installation, openInstallation } from './support/installation.ts';
 import { openPeers, type Peers } from './support/peers.ts';
 import { median, summarize } from './support/statistics.ts';
 
-const pauseMs = 100;
+/**
+ * Two pauses. After the long one, every process of the platform has slept and the processors have done other things; the
+ * short one is a platform with something to do, and still too long for the lock's illusion.
+ */
+const idlePauseMs = 100;
+const busyPauseMs = 10;
+/** First calls with the short pause, for each one with the long pause. */
+const busyCalls = 4;
 /** Functions called before the first that counts: the platform has run for a while, its own code is compiled. */
 const warmUpCalls = 20;
 
@@ -43,7 +50,7 @@ async function run(options: RunOptions): Promise<Measured> {
 async function deployAll(installation: Installation, n: number, { signal, progress }: RunOptions): Promise<void> {
   const names = [
     ...Array.from({ length: warmUpCalls }, (_, i) => `warm-up-${i}`),
-    ...Array.from({ length: n }, (_, i) => `cold-${i}`),
+    ...Array.from({ length: n * (1 + busyCalls) }, (_, i) => `cold-${i}`),
   ];
   for (const [index, name] of names.entries()) {
     progress(`deploying ${index + 1} of ${names.length}`);
@@ -52,14 +59,17 @@ async function deployAll(installation: Installation, n: number, { signal, progre
 }
 
 interface Samples {
-  readonly first: Called[];
+  /** After the long pause. */
+  readonly idle: Called[];
+  /** After the short pause. */
+  readonly busy: Called[];
   readonly next: Called[];
   /** Milliseconds by name. */
   readonly peers: Map<string, number[]>;
 }
 
 function newSamples(peers: Peers): Samples {
-  return { first: [], next: [], peers: new Map(peers.runnable.map(({ name }) => [name, []])) };
+  return { idle: [], busy: [], next: [], peers: new Map(peers.runnable.map(({ name }) => [name, []])) };
 }
 
 interface Subjects {
@@ -68,14 +78,19 @@ interface Subjects {
   readonly peers: Peers;
 }
 
-/** One of each. */
+/** One of each, but for the first calls of a busy platform. */
 async function measureRound(round: number, { installation, caller, peers }: Subjects, samples: Samples): Promise<void> {
-  await delay(pauseMs);
-  samples.first.push(await callFirst(installation, caller, `cold-${round}`));
-  await delay(pauseMs);
-  samples.next.push(await caller.callOk(`${installation.url}/fn/cold-${round}`));
+  const name = (call: number) => `cold-${round * (1 + busyCalls) + call}`;
+  await delay(idlePauseMs);
+  samples.idle.push(await callFirst(installation, caller, name(0)));
+  await delay(idlePauseMs);
+  samples.next.push(await caller.callOk(`${installation.url}/fn/${name(0)}`));
+  for (let call = 1; call <= busyCalls; call++) {
+    await delay(busyPauseMs);
+    samples.busy.push(await callFirst(installation, caller, name(call)));
+  }
   for (const peer of peers.runnable) {
-    await delay(pauseMs);
+    await delay(idlePauseMs);
     samples.peers.get(peer.name)?.push(await peers.time(peer, round));
   }
 }
@@ -91,10 +106,11 @@ async function callFirst(installation: Installation, caller: Caller, name: strin
 }
 
 function report(samples: Samples, peers: Peers): Measured {
-  const first = summarize(samples.first.map(({ ms }) => ms));
+  const busy = summarize(samples.busy.map(({ ms }) => ms));
   const subjects: [string, number[]][] = [
-    ['first call of a function (cold)', samples.first.map(({ ms }) => ms)],
-    ['its next call (warm)', samples.next.map(({ ms }) => ms)],
+    [`first call (cold), ${busyPauseMs} ms after the last`, samples.busy.map(({ ms }) => ms)],
+    [`first call (cold), ${idlePauseMs} ms after anything`, samples.idle.map(({ ms }) => ms)],
+    [`its next call, ${idlePauseMs} ms later`, samples.next.map(({ ms }) => ms)],
     ...samples.peers,
   ];
   const table: Table = {
@@ -107,16 +123,16 @@ function report(samples: Samples, peers: Peers): Measured {
     ],
     rows: subjects.map(([subject, values]) => {
       const summary = summarize(values);
-      return { subject, ...summary, timesFirstCall: summary.p50 / first.p50 };
+      return { subject, ...summary, timesFirstCall: summary.p50 / busy.p50 };
     }),
   };
   return {
-    tables: [table, stageTable(samples.first)],
+    tables: [table, stageTable(samples.busy)],
     budgets: [
-      { what: 'first call, p50', unit: 'ms', want: 'at most', limit: 6, actual: first.p50 },
-      { what: 'first call, p99', unit: 'ms', want: 'at most', limit: 25, actual: first.p99 },
+      { what: 'first call, p50', unit: 'ms', want: 'at most', limit: 6, actual: busy.p50 },
+      { what: 'first call, p99', unit: 'ms', want: 'at most', limit: 25, actual: busy.p99 },
     ],
-    settings: { pauseMs, warmUpCalls },
+    settings: { idlePauseMs, busyPauseMs, busyCalls, warmUpCalls },
     notes: [
       'the functions were deployed unverified: nothing of them was ever started; their network namespaces were made at the deploy',
       ...peers.notes,

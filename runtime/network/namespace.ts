@@ -25,6 +25,9 @@ export function makeNamespace(home: number): number {
   }
 }
 
+/** Each costs the kernel some 50 KiB and the zygote a descriptor. */
+const maxKept = 1000;
+
 /**
  * The namespaces of one zygote by key, and a few made ahead that have no key yet.
  * One writer: the zygote's loop.
@@ -41,11 +44,12 @@ export class NamespacePool {
 
   /** The key's namespace; a spare one becomes it, and only without spares one is made now. */
   take(key: string): number {
-    let fd = this.#byKey.get(key);
-    if (fd === undefined) {
-      fd = this.#spare.pop() ?? makeNamespace(this.#home);
-      this.#byKey.set(key, fd);
-    }
+    const fd = this.#byKey.get(key) ?? this.#spare.pop() ?? makeNamespace(this.#home);
+    this.#byKey.delete(key);
+    this.#byKey.set(key, fd);
+    // The one that was not asked for longest makes room. Its function gets another one with its next start.
+    const [oldest] = this.#byKey.keys();
+    if (this.#byKey.size > maxKept && oldest !== undefined) this.drop(oldest);
     return fd;
   }
 
