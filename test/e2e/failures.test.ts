@@ -2,13 +2,13 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LogEntry } from '../../services/contracts/invocation.ts';
-import { type Answer, call, open } from './support/call.ts';
+import { type Answer, call } from './support/call.ts';
 import { Installation } from './support/installation.ts';
-import { findContainerGroups, findTraces } from './support/traces.ts';
+import { findContainerGroups } from './support/traces.ts';
 import { until } from './support/until.ts';
 
 let stoke: Installation;
@@ -28,13 +28,6 @@ function deed(name: string): Promise<Answer> {
 
 function idOf({ headers }: Pick<Answer, 'headers'>): string {
   return String(headers['x-fn-invocation-id']);
-}
-
-/** What the log has of one invocation, once `wanted` is in it. */
-async function logOf(name: string, id: string, wanted: RegExp): Promise<LogEntry[]> {
-  const textOf = (entries: LogEntry[]) => entries.map((entry) => entry.text).join('\n');
-  const look = () => stoke.logs(name, '--invocation', id);
-  return until(`the log of ${id} has ${wanted}`, look, (entries) => wanted.test(textOf(entries)));
 }
 
 async function expectWell(): Promise<void> {
@@ -82,7 +75,7 @@ describe('a call', () => {
     const begun = await until('the function has begun', () => stoke.logs('patient'), hasText('begun hang-up'));
     outgoing.destroy();
     const id = begun.find((entry) => entry.text.includes('begun hang-up'))?.invocation as string;
-    const log = await logOf('patient', id, /aborted/);
+    const log = await stoke.logOf('patient', id, /aborted/);
     expect(log.map((entry) => entry.text).join('')).toMatch(/aborted: .*(caller|client)/);
     await until('the gateway knows that it is gone', inFlight, (count) => count === 0);
   });
@@ -123,7 +116,7 @@ describe('a handler that throws', () => {
       expect(answer.status).toBe(500);
       expect(answer.error()).toMatchObject({ code: 'handler_error', details: { invocation: idOf(answer) } });
       expect(answer.text).not.toMatch(/1234|later|database/);
-      const log = await logOf('misbehaving', idOf(answer), /TypeError/);
+      const log = await stoke.logOf('misbehaving', idOf(answer), /TypeError/);
       const said = log.map((entry) => entry.text).join('');
       expect(said).toMatch(/TypeError: (the password is 1234|later)/);
       expect(said).toContain('lib/database.mjs:2');
@@ -169,7 +162,7 @@ describe('an instance that ends in the middle of a call', () => {
     expect(answer.status).toBe(502);
     expect(answer.error()).toMatchObject({ code: 'instance_exited', details: { exitCode: 7 } });
     expect(answer.headers['x-fn-start']).toBeDefined();
-    await logOf('misbehaving', idOf(answer), /last words/);
+    await stoke.logOf('misbehaving', idOf(answer), /last words/);
     await expectWell();
   });
 
@@ -187,7 +180,7 @@ describe('an instance that ends in the middle of a call', () => {
     const answer = await deed('uncaught');
     expect(answer.status).toBe(500);
     expect(answer.error().code).toBe('handler_error');
-    await logOf('misbehaving', idOf(answer), /TypeError: from a timer/);
+    await stoke.logOf('misbehaving', idOf(answer), /TypeError: from a timer/);
     await expectWell();
   });
 
@@ -215,7 +208,7 @@ describe('an instance that ends in the middle of a call', () => {
       expect(answer.status).toBe(502);
       expect(answer.error()).toMatchObject({ code: 'out_of_memory', details: { memoryLimitBytes: 64 * 1024 * 1024 } });
       expect(Number(answer.error().details?.memoryPeakBytes)).toBeGreaterThan(60 * 1024 * 1024);
-      await logOf('misbehaving', idOf(answer), /out of memory: limit 64 Mi/);
+      await stoke.logOf('misbehaving', idOf(answer), /out of memory: limit 64 Mi/);
       await expectWell();
     },
   );
@@ -266,7 +259,7 @@ describe('an instance that takes too much', () => {
     const before = residentBytes(worker);
     const answer = await deed(how);
     expect(answer.status).toBe(200);
-    const log = await logOf('misbehaving', idOf(answer), /dropped|cut|omitted/i);
+    const log = await stoke.logOf('misbehaving', idOf(answer), /dropped|cut|omitted/i);
     const bytes = log.reduce((sum, entry) => sum + entry.text.length, 0);
     expect(bytes).toBeLessThan(4 * 1024 * 1024);
     expect(residentBytes(worker) - before).toBeLessThan(100 * 1024 * 1024);
@@ -278,166 +271,3 @@ function residentBytes(pid: number): number {
   const match = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(match?.[1]) * 1024;
 }
-
-describe('a deploy that is refused', () => {
-  const good = { 'index.mjs': 'export const handler = () => 1;' };
-  const cases: [what: string, source: Parameters<Installation['write']>[0], code: string, message: RegExp][] = [
-    ['without fn.json', { files: good }, 'invalid_config', /fn\.json/],
-    ['with an fn.json that is no JSON', { config: '{ "name": "x", }', files: good }, 'invalid_config', /fn\.json/],
-    ['with an unknown field', { config: '{"name":"x","memroy":"1Gi"}', files: good }, 'invalid_config', /memroy/],
-    [
-      'with a field of another type',
-      { config: '{"name":"x","timeout":"5s"}', files: good },
-      'invalid_config',
-      /timeout.*number/,
-    ],
-    ['with a bad name', { config: { name: 'No_Name' }, files: good }, 'invalid_config', /name.*a-z/],
-    ['with too little memory', { config: { name: 'x', memory: '1Mi' }, files: good }, 'invalid_config', /memory.*32Mi/],
-    [
-      'with more memory than the machine has',
-      { config: { name: 'x', memory: '900Gi' }, files: good },
-      'invalid_config',
-      /memory.*900Gi.*machine/,
-    ],
-    ['without an entry', { config: { name: 'x' }, files: { 'readme.md': '' } }, 'invalid_config', /index\.ts|entry/],
-    [
-      'without a handler',
-      { config: { name: 'x' }, files: { 'index.mjs': 'export const nothing = 1;' } },
-      'function_unloadable',
-      /handler.*nothing/s,
-    ],
-    [
-      'with a syntax error in JavaScript',
-      { config: { name: 'x' }, files: { 'index.mjs': 'export const a = 1;\nexport const handler = ( => 1;\n' } },
-      'syntax_error',
-      /index\.mjs:2/,
-    ],
-    [
-      'with a syntax error in TypeScript',
-      { config: { name: 'x' }, files: { 'index.ts': 'const a: number = 1;\nlet b: = 2;\n' } },
-      'syntax_error',
-      /index\.ts:2/,
-    ],
-    [
-      'with an import that is not there',
-      { config: { name: 'x' }, files: { 'index.mjs': "import './gone.mjs';\nexport const handler = () => 1;" } },
-      'function_unloadable',
-      /gone\.mjs/,
-    ],
-    [
-      'that throws while loading',
-      { config: { name: 'x' }, files: { 'index.mjs': "throw new Error('no database');" } },
-      'function_unloadable',
-      /no database/,
-    ],
-    [
-      'that ends while loading',
-      { config: { name: 'x' }, files: { 'index.mjs': 'process.exit(3);' } },
-      'function_unloadable',
-      /code 3/,
-    ],
-    [
-      'that takes more memory than it has while loading',
-      {
-        config: { name: 'x', memory: '32Mi' },
-        files: { 'index.mjs': 'const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1));' },
-      },
-      'function_unloadable',
-      /out of memory.*32 Mi/,
-    ],
-  ];
-
-  test.each(cases)('%s, says what is wrong, exits with 1 and changes nothing', async (_, source, code, message) => {
-    const folder = await stoke.write(source);
-    const before = await stoke.fn(['list', '--json']);
-    const result = await stoke.fn(['deploy', folder, '--json']);
-    expect(result.exitCode).toBe(1);
-    const { error } = JSON.parse(result.stdout) as { error: { code: string; message: string } };
-    expect(error.message).toMatch(message);
-    expect(error.code).toBe(code);
-    expect((await stoke.fn(['list', '--json'])).stdout).toBe(before.stdout);
-    expect((await call(url('x'))).status).toBe(404);
-  });
-
-  test('for a link out of the folder names the link', async () => {
-    const { symlink } = await import('node:fs/promises');
-    const folder = await stoke.write({ config: { name: 'x' }, files: good });
-    await symlink('/etc/passwd', `${folder}/link`);
-    const result = await stoke.fn(['deploy', folder]);
-    expect(result).toMatchObject({ exitCode: 1 });
-    expect(result.stderr).toMatch(/^error: .*link/);
-    expect((await call(url('x'))).status).toBe(404);
-  });
-
-  test('leaves the version before it serving', async () => {
-    const config = { name: 'steady' };
-    await stoke.deploy({ config, files: { 'index.mjs': "export const handler = () => 'good';" } });
-    const folder = await stoke.write({ config, files: { 'index.mjs': "throw new Error('bad');" } });
-    expect((await stoke.fn(['deploy', folder])).exitCode).toBe(1);
-    const answer = await call(url('steady'));
-    expect(answer).toMatchObject({ status: 200, text: 'good' });
-    expect(answer.headers['x-fn-version']).toBe('1');
-  });
-
-  test('not at all, when verification is waived, fails at the call with what it says while loading', async () => {
-    await stoke.deploy(
-      { config: { name: 'unseen' }, files: { 'index.mjs': "console.log('loading'); throw new Error('no database');" } },
-      '--no-verify',
-    );
-    const answer = await call(url('unseen'));
-    expect(answer.error()).toMatchObject({ code: 'function_unloadable' });
-    expect(answer.status).toBe(422);
-    await logOf('unseen', idOf(answer), /loading[\s\S]*no database/);
-  });
-});
-
-describe('a second platform', () => {
-  test('on the same home is refused, with the pid of the first', async () => {
-    const second = await stoke.fn(['up', '--json']);
-    expect(second.exitCode).toBe(1);
-    const last = JSON.parse(second.stdout.trim().split('\n').at(-1) as string) as { error: { message: string } };
-    expect(last.error.message).toContain(`process ${stoke.supervisorPid} runs it already`);
-    await expectWell();
-  });
-
-  test('on the same run folder is refused too', async () => {
-    const second = await stoke.fn(['up'], { env: { STOKE_HOME: `${stoke.folder}/other` } });
-    expect(second).toMatchObject({ exitCode: 1 });
-    expect(second.stderr).toMatch(/is in use: process \d+ runs it already/);
-    await expectWell();
-  });
-
-  test('on a port that is taken says which, and leaves nothing', async () => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as { port: number };
-    const other = await Installation.create({ STOKE_LISTEN: `127.0.0.1:${port}` });
-    try {
-      const result = await other.fn(['up']);
-      expect(result).toMatchObject({ exitCode: 1 });
-      expect(result.stderr).toContain(`the gateway cannot listen on 127.0.0.1:${port}: another process does`);
-      expect(findTraces(other.config)).toEqual([]);
-    } finally {
-      server.close();
-      await other.stop();
-    }
-  });
-
-  test('beside the first has functions of its own, and its end does not touch the first', async () => {
-    const other = await Installation.start();
-    try {
-      await other.deploy({
-        config: { name: 'steady' },
-        files: { 'index.mjs': "export const handler = () => 'the other';" },
-      });
-      expect((await call(`${other.url}/fn/steady`)).text).toBe('the other');
-      expect((await call(url('steady'))).text).toBe('good');
-      expect((await call(`${other.url}/fn/misbehaving`)).status).toBe(404);
-    } finally {
-      await other.stop();
-    }
-    await expectWell();
-    const answer = await open(url('steady'));
-    expect(await text(answer)).toBe('good');
-  });
-});

@@ -161,6 +161,13 @@ export class Installation {
       .map((line) => JSON.parse(line) as LogEntry);
   }
 
+  /** What the log has of one invocation, once `wanted` is in it. */
+  async logOf(name: string, id: string, wanted: RegExp): Promise<LogEntry[]> {
+    const textOf = (entries: LogEntry[]) => entries.map((entry) => entry.text).join('\n');
+    const look = () => this.logs(name, '--invocation', id);
+    return until(`the log of ${id} has ${wanted}`, look, (entries) => wanted.test(textOf(entries)));
+  }
+
   /** @returns undefined while no supervisor runs */
   status(): Promise<SupervisorStatus | undefined> {
     return readSupervisorStatus(this.config.sockets.supervisor);
