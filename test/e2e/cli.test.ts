@@ -120,7 +120,9 @@ describe('fn deploy', () => {
     stopped = true;
     await load;
     expect([...new Set(seen)].sort()).toEqual(['200 four', '200 three', '200 two']);
-    expect(new Set(seen.slice(deployedAt + 4))).toEqual(new Set(['200 four']));
+    // Each of the four had at most one call under way when the version changed, however long that one took.
+    const late = seen.slice(deployedAt).filter((answer) => answer !== '200 four');
+    expect(late.length).toBeLessThanOrEqual(4);
   });
 });
 
