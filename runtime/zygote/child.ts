@@ -21,12 +21,13 @@ import {
   writeAll,
 } from '../sys/syscalls.ts';
 import { type Agent, encodeMessage, type FromZygote, type LaunchSpec } from './protocol.ts';
-import { reviveLoop, reviveProcess } from './revive.ts';
+import { type Revival, reviveLoop } from './revive.ts';
 
 /** What the child finds ready in the memory it was forked with. */
 export interface Inheritance {
   readonly stage: StagePaths;
   readonly walls: Walls;
+  readonly revival: Revival;
   readonly agent: Agent;
   /** Descriptors of Node itself (its loop's), to be kept when all others are closed. Ascending. */
   readonly nodeFds: readonly number[];
@@ -37,6 +38,8 @@ export interface Inheritance {
 
 /** Exit status of a child that could not become a container; the reason went to the daemon. */
 const setupFailed = 70;
+/** Exit status when the agent could not begin to serve. */
+const agentFailed = 71;
 
 /** Becomes the container. Returns only for an agent that serves, to the event loop. */
 export function becomeContainer(spec: LaunchSpec, inherited: Inheritance): void {
@@ -120,11 +123,17 @@ function serve(
   settings: Readonly<Record<string, unknown>>,
   clock: StepClock,
 ): void {
-  reviveProcess(`stoke: ${spec.id}`, spec.environment, spec.workingDirectory);
+  inherited.revival.complete(`stoke: ${spec.id}`, spec.environment, spec.workingDirectory);
   clock.lap('revive');
   report(fds.reportFd, { type: 'sealed', id: spec.id, phases: clock.phases });
   closeRange(fds.reportFd, fds.reportFd);
-  inherited.agent.serve({ controlFd: fds.controlFd, settings });
+  try {
+    inherited.agent.serve({ controlFd: fds.controlFd, settings });
+  } catch (error) {
+    // The daemon has its report already; whoever reads the container's output gets this one.
+    writeAll(2, Buffer.from(`the agent failed: ${error instanceof Error ? error.stack : String(error)}\n`));
+    exitNow(agentFailed);
+  }
 }
 
 function exec(

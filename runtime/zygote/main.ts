@@ -8,6 +8,7 @@
 import { existsSync, readdirSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { NamespacePool } from '../network/namespace.ts';
 import { dropBoundingSet, lastCapability } from '../sys/capabilities.ts';
 import * as k from '../sys/constants.ts';
@@ -34,6 +35,7 @@ import {
   type ToZygote,
   type ZygoteConfig,
 } from './protocol.ts';
+import { prepareRevival } from './revive.ts';
 import { enterStage } from './stage.ts';
 
 const commandFd = 0;
@@ -56,11 +58,12 @@ function prepare(): Omit<Inheritance, 'networkFd'> {
   const stage = enterStage(config.stage, config.binds);
   // What is there now is compiled; of a function's code only what it runs shall be.
   setFlagsFromString('--lazy');
+  const revival = prepareRevival();
   collectGarbage();
   collectGarbage();
   // Of no use to a child, which drops its capabilities with its user. The zygote keeps its own.
   dropBoundingSet(lastCapability());
-  return { stage, walls, agent, nodeFds, reportFd };
+  return { stage, walls, revival, agent, nodeFds, reportFd };
 }
 
 /**
@@ -68,8 +71,11 @@ function prepare(): Omit<Inheritance, 'networkFd'> {
  * To be called twice: what the first one frees lets the second one move more together, and more pages stay shared.
  */
 function collectGarbage(): void {
-  const { gc } = globalThis as { gc?: (options: { type: string; execution: string; flavor: string }) => void };
-  gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  // The global of that name exists in contexts made while the flag is set, so functions do not see it in theirs.
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as (options: { type: string; execution: string; flavor: string }) => void;
+  setFlagsFromString('--no-expose-gc');
+  gc({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
 
 /** Every descriptor above 2, ascending. */

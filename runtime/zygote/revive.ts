@@ -1,6 +1,6 @@
 /**
  * Putting right what a fork copied and must not stay: the event loop, randomness, pid, environment, and every way out.
- * Runs in the child, after it was sealed and before any code of the user is there.
+ * Prepared in the zygote, completed in the child after it was sealed and before any code of the user is there.
  */
 import { libuv } from '../sys/libc.ts';
 import { exitNow, getRandom } from '../sys/syscalls.ts';
@@ -10,23 +10,30 @@ export function reviveLoop(): void {
   libuv.loopFork(libuv.defaultLoop());
 }
 
-/** @param title what `ps` shows on the host */
-export function reviveProcess(
-  title: string,
-  environment: Readonly<Record<string, string>>,
-  workingDirectory: string,
-): void {
-  replaceRandom();
+export interface Revival {
+  /** In the child: what only it can know. @param title what `ps` shows on the host */
+  complete(title: string, environment: Readonly<Record<string, string>>, workingDirectory: string): void;
+}
+
+/** In the zygote, once: all that is the same for every child, so that a start does not pay for it. */
+export function prepareRevival(): Revival {
+  const reseed = replaceRandom();
   replaceExits();
-  const startedAt = process.hrtime.bigint();
-  process.title = title;
+  let startedAt = process.hrtime.bigint();
   define(process, 'pid', 1);
   define(process, 'ppid', 0);
   define(process, 'uptime', () => Number(process.hrtime.bigint() - startedAt) / 1e9);
   for (const name of Object.keys(process.env)) delete process.env[name];
-  Object.assign(process.env, environment);
-  process.chdir(workingDirectory);
-  process.umask(0o022);
+  return {
+    complete(title, environment, workingDirectory) {
+      reseed();
+      startedAt = process.hrtime.bigint();
+      process.title = title;
+      Object.assign(process.env, environment);
+      process.chdir(workingDirectory);
+      process.umask(0o022);
+    },
+  };
 }
 
 function define(target: object, name: string, value: unknown): void {
@@ -34,16 +41,13 @@ function define(target: object, name: string, value: unknown): void {
 }
 
 /**
- * `Math.random` continues the zygote's sequence, the same in each child. xoshiro128** (Blackman and Vigna, 2018), seeded
- * from the kernel, takes its place. `randomUUID` and `randomInt` of node:crypto fill their caches at the first call, which
- * a zygote never makes; the kernel tests watch that.
+ * `Math.random` would continue the zygote's sequence, the same in each child. xoshiro128** (Blackman and Vigna, 2018) takes
+ * its place. `randomUUID` and `randomInt` of node:crypto fill their caches at the first call, which a zygote never makes;
+ * the kernel tests watch that.
+ * @returns seeds it from the kernel; to be called in each child before anything draws from it
  */
-function replaceRandom(): void {
-  const seed = new Uint32Array(4);
-  getRandom(new Uint8Array(seed.buffer));
-  let [a = 0, b = 0, c = 0, d = 0] = seed;
-  // An all-zero state would stay zero for ever.
-  if ((a | b | c | d) === 0) d = 1;
+function replaceRandom(): () => void {
+  let [a, b, c, d] = [0, 0, 0, 1];
   const next32 = (): number => {
     const scrambled = Math.imul(b, 5);
     const result = Math.imul((scrambled << 7) | (scrambled >>> 25), 9) >>> 0;
@@ -59,6 +63,14 @@ function replaceRandom(): void {
   // 53 bits, as the standard's generator gives.
   const random = (): number => (next32() * 0x200000 + (next32() >>> 11)) / 0x20000000000000;
   Object.defineProperty(Math, 'random', { value: random, writable: true, configurable: true, enumerable: false });
+  const seed = new Uint32Array(4);
+  const seedBytes = new Uint8Array(seed.buffer);
+  return () => {
+    getRandom(seedBytes);
+    [a = 0, b = 0, c = 0, d = 0] = seed;
+    // An all-zero state would stay zero for ever.
+    if ((a | b | c | d) === 0) d = 1;
+  };
 }
 
 /**

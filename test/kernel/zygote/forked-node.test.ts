@@ -44,6 +44,11 @@ describe('a container that stays a Node process', () => {
     expect(seen.uptime).toBeLessThan(30);
   });
 
+  it('has no globals that Node does not have', async () => {
+    const subject = await lab.start();
+    expect(await subject.run('return typeof gc')).toBe('undefined');
+  });
+
   it('is called by its id in the list of processes', async () => {
     const subject = await lab.start();
     await subject.run('return 0');
