@@ -8,7 +8,6 @@
 import { existsSync, readdirSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { NamespacePool } from '../network/namespace.ts';
 import { dropBoundingSet, lastCapability } from '../sys/capabilities.ts';
 import * as k from '../sys/constants.ts';
@@ -61,6 +60,8 @@ function prepare(): Omit<Inheritance, 'networkFd'> {
   const revival = prepareRevival();
   collectGarbage();
   collectGarbage();
+  // Not for functions: Node does not have it by default. V8 does not let it be deleted.
+  (globalThis as { gc?: unknown }).gc = undefined;
   // Of no use to a child, which drops its capabilities with its user. The zygote keeps its own.
   dropBoundingSet(lastCapability());
   return { stage, walls, revival, agent, nodeFds, reportFd };
@@ -71,11 +72,8 @@ function prepare(): Omit<Inheritance, 'networkFd'> {
  * To be called twice: what the first one frees lets the second one move more together, and more pages stay shared.
  */
 function collectGarbage(): void {
-  // The global of that name exists in contexts made while the flag is set, so functions do not see it in theirs.
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as (options: { type: string; execution: string; flavor: string }) => void;
-  setFlagsFromString('--no-expose-gc');
-  gc({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  const { gc } = globalThis as { gc?: (options: { type: string; execution: string; flavor: string }) => void };
+  gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
 
 /** Every descriptor above 2, ascending. */
