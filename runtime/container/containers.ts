@@ -194,14 +194,15 @@ export class Containers {
   }
 
   #create(options: ContainerOptions, zygote: ZygoteKeeper): Container {
+    const cgroup = this.#cgroups.take(options.limits);
     const container: Container = {
       id: options.id,
       owner: options.owner,
       image: options.image,
-      uid: this.#takeUid(),
+      uid: this.#takeUid(cgroup),
       memoryBytes: options.limits.memoryBytes,
       createdAtMs: Date.now(),
-      cgroup: this.#cgroups.take(options.limits),
+      cgroup,
       zygote,
       status: 'starting',
       pid: 0,
@@ -324,7 +325,7 @@ export class Containers {
   }
 
   /** Each container has a uid that no other living one has. */
-  #takeUid(): number {
+  #takeUid(cgroup: Cgroup): number {
     for (let tries = 0; tries < uidCount; tries++) {
       const uid = this.#options.uidBase + (this.#nextUid++ % uidCount);
       if (this.#uids.has(uid)) continue;
