@@ -31,11 +31,16 @@ export class CgroupPool {
     try {
       cgroup.limit(limits);
     } catch (error) {
-      void cgroup.remove();
+      this.giveUp(cgroup);
       throw error;
     }
     this.#scheduleRefill();
     return cgroup;
+  }
+
+  /** Removes a group that no process entered; should that fail, the next daemon's reconciliation finds it. */
+  giveUp(cgroup: Cgroup): void {
+    cgroup.remove().catch(() => undefined);
   }
 
   /** Whether the pool of this process made it. */
@@ -60,7 +65,11 @@ export class CgroupPool {
     if (this.#closed || this.#refill || this.#spare.length >= this.#target) return;
     this.#refill = setTimeout(() => {
       this.#refill = undefined;
-      this.#spare.push(this.#make());
+      try {
+        this.#spare.push(this.#make());
+      } catch {
+        return; // the next start makes one for itself, meets the same error, and tells it
+      }
       this.#scheduleRefill();
     }, refillAfterMs);
   }

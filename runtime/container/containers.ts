@@ -71,6 +71,8 @@ export interface ContainersOptions {
   readonly uidBase: number;
   /** Told once for each container that ended without being removed. */
   readonly onExit: (owner: string, end: ContainerEnd) => void;
+  /** Told when a container could not be recorded, for example on a full disk. */
+  readonly onUnrecorded?: (id: string, error: unknown) => void;
 }
 
 const uidCount = 65_536;
@@ -194,12 +196,13 @@ export class Containers {
   }
 
   #create(options: ContainerOptions, zygote: ZygoteKeeper): Container {
-    const cgroup = this.#cgroups.take(options.limits);
+    const uid = this.#takeUid();
+    const cgroup = this.#takeCgroup(options.limits, uid);
     const container: Container = {
       id: options.id,
       owner: options.owner,
       image: options.image,
-      uid: this.#takeUid(cgroup),
+      uid,
       memoryBytes: options.limits.memoryBytes,
       createdAtMs: Date.now(),
       cgroup,
@@ -227,7 +230,16 @@ export class Containers {
     // Not there any more: it has ended, and the signal that says so may have come before its pid was known.
     if (startTicks === undefined) this.#reapChildren();
     else if (container.status === 'starting' || container.status === 'running')
-      this.#options.store.save(recordOf(container, startTicks));
+      this.#save(recordOf(container, startTicks));
+  }
+
+  /** Without a record it serves as well as with one; a daemon after this one will remove it, and not adopt it. */
+  #save(record: ContainerRecord): void {
+    try {
+      this.#options.store.save(record);
+    } catch (error) {
+      this.#options.onUnrecorded?.(record.id, error);
+    }
   }
 
   #adopt(record: ContainerRecord): void {
@@ -324,8 +336,17 @@ export class Containers {
     return container;
   }
 
+  #takeCgroup(limits: CgroupLimits, uid: number): Cgroup {
+    try {
+      return this.#cgroups.take(limits);
+    } catch (error) {
+      this.#uids.delete(uid);
+      throw error;
+    }
+  }
+
   /** Each container has a uid that no other living one has. */
-  #takeUid(cgroup: Cgroup): number {
+  #takeUid(): number {
     for (let tries = 0; tries < uidCount; tries++) {
       const uid = this.#options.uidBase + (this.#nextUid++ % uidCount);
       if (this.#uids.has(uid)) continue;

@@ -24,6 +24,7 @@ async function start({ config, log }: ServiceContext): Promise<RunningService> {
     store: new ContainerStore(`${config.run}/containers`),
     uidBase: config.uidBase,
     onExit: (owner, exit) => sessions.exited(owner, exit),
+    onUnrecorded: (id, error) => log.warn({ err: error, id }, 'a container could not be recorded'),
   });
   const sessions = new Sessions(containers, log.child({ part: 'sessions' }));
   const reconciled = await containers.reconcile();

@@ -75,6 +75,17 @@ describe('a daemon killed with a container running', () => {
   }
 });
 
+describe('a container that cannot be recorded', () => {
+  it('serves all the same, and the daemon goes on', async () => {
+    const records = join(lab.directory, 'run/containers');
+    rmSync(records, { recursive: true });
+    const subject = await lab.start();
+    await expect.poll(() => lab.unrecorded).toEqual([subject.id]);
+    expect(await subject.run('return 1 + 1')).toBe(2);
+    mkdirSync(records);
+  });
+});
+
 describe('reconciliation', () => {
   it('removes a control group without a record, with the processes in it', async () => {
     const cgroup = new Cgroup(lab.hierarchy, 'stray');

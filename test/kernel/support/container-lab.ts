@@ -37,6 +37,8 @@ export class ContainerLab {
   readonly hierarchy = openHierarchy(`stoke-lab-${process.pid}-${Math.trunc(performance.now())}`);
   readonly image = join(this.directory, 'image');
   readonly ends = new Map<string, ContainerEnd>();
+  /** Ids of containers whose record could not be written. */
+  readonly unrecorded: string[] = [];
   readonly #server: Server;
   readonly #arrivals = new Map<string, (channel: string, socket: Socket) => void>();
   readonly #onEnd = new Map<string, (end: ContainerEnd) => void>();
@@ -70,6 +72,7 @@ export class ContainerLab {
       hierarchy: this.hierarchy,
       store: new ContainerStore(join(this.directory, 'run/containers')),
       uidBase: 300_000,
+      onUnrecorded: (id) => this.unrecorded.push(id),
       onExit: (_, end) => {
         this.ends.set(end.id, end);
         this.#onEnd.get(end.id)?.(end);
